@@ -1,0 +1,16 @@
+"""Options: what the command line lets one say about every benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.lanes import Lane
+
+
+@dataclass(frozen=True)
+class Options:
+    """The databases to run on, how often each thing is measured, and how many tasks a drain has."""
+
+    lanes: list[Lane]
+    rounds: int
+    tasks: int

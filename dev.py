@@ -1,0 +1,179 @@
+"""The one entry for people and CI: ``python3 dev.py VERB [ARGUMENTS]``, in a clone of the sources.
+
+Needs Python 3.11 or newer with venv, and nothing else: it makes ``.venv``, installs what the lock
+files in ``requirements/`` name, and runs the verb in there. A second run starts at once: a stamp in
+``.venv`` holds the hash of all that the installation depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+LOCKS = {"run": "requirements/run.txt", "dev": "requirements/dev.txt"}
+UV = "uv>=0.13,<0.14"
+
+
+def main(words: list[str]) -> int:
+    """Run the verb in `words`; return its exit code."""
+    if sys.version_info < (3, 11):
+        print(f"Taskyard needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+        return 2
+    if not words or words[0] not in VERBS:
+        print("python3 dev.py VERB [ARGUMENTS]\n")
+        for verb, function in VERBS.items():
+            print(f"  {verb:6} {function.__doc__}")
+        return 0 if words in ([], ["-h"], ["--help"]) else 2
+    try:
+        return VERBS[words[0]](words[1:])
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+# --- The verbs -----------------------------------------------------------------------------------
+
+
+def setup(arguments: list[str]) -> int:
+    """make .venv with everything for development, and the command .venv/bin/taskyard"""
+    install("dev")
+    print(f"Ready: {(BIN / 'taskyard').relative_to(ROOT)}")
+    return 0
+
+
+def demo(arguments: list[str]) -> int:
+    """show what Taskyard does: queues, handlers and servers in a folder of their own"""
+    # Whoever has the development set has all that the demo needs.
+    install("run", or_else="dev")
+    return run(BIN / "taskyard", "demo", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    """run the tests, or those that pytest's arguments name (the long ones: -m long)"""
+    install("dev")
+    if arguments:
+        return pytest(*arguments)
+    # Crash tests have deadlines, so nothing else runs beside them.
+    first = pytest("-m", "not crash and not long", "-n", "2")
+    second = pytest("-m", "crash and not long")
+    return first or (0 if second == NO_TESTS else second)
+
+
+def lint(arguments: list[str]) -> int:
+    """run the linter, the formatter's check, the strict types and the import floors"""
+    install("dev")
+    results = [
+        run(BIN / "ruff", "check", "."),
+        run(BIN / "ruff", "format", "--check", "."),
+        run(BIN / "mypy"),
+        run(BIN / "lint-imports"),
+    ]
+    return max(results)
+
+
+def check(arguments: list[str]) -> int:
+    """lint, test and the formal model (where spin is): all that CI does on a ready machine"""
+    model = ROOT / "formal" / "run"
+    can_prove = model.is_file() and shutil.which("spin")
+    return lint([]) or (run(model) if can_prove else 0) or test(arguments)
+
+
+def bench(arguments: list[str]) -> int:
+    """run the benchmarks; --help lists them"""
+    install("dev")
+    return run(PYTHON, "-m", "benchmarks", *arguments)
+
+
+def lock(arguments: list[str]) -> int:
+    """write the lock files anew from pyproject.toml (--upgrade takes the newest versions)"""
+    install("dev")
+    options = ["--universal", "--no-header", "--no-annotate", "--python-version", "3.11", "--quiet"]
+    command = [str(BIN / "uv"), "pip", "compile", "pyproject.toml", *options, *arguments, "-o"]
+    everything = ("--all-extras", "--group", "dev")
+    return run(*command, LOCKS["run"]) or run(*command, LOCKS["dev"], *everything)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    verb.__name__: verb for verb in (setup, demo, test, lint, check, bench, lock)
+}
+
+
+# --- The environment -----------------------------------------------------------------------------
+
+NO_TESTS = 5
+"""The exit code of pytest when no test was selected."""
+
+
+def install(kind: str, or_else: str = "") -> None:
+    """Bring .venv to the state that the lock of `kind` names, unless it (or `or_else`) is."""
+    if any(name and stamp(name).is_file() for name in (kind, or_else)):
+        return
+    if not usable():
+        say("making .venv")
+        must(sys.executable, "-m", "venv", "--clear", VENV)
+    for old in VENV.glob("*.stamp"):
+        old.unlink()
+    say(f"installing {LOCKS[kind]}")
+    must(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
+    uv = (BIN / "uv", "pip")
+    must(*uv, "sync", "--quiet", "--python", PYTHON, LOCKS[kind])
+    must(*uv, "install", "--quiet", "--python", PYTHON, "--no-deps", "--editable", ".")
+    stamp(kind).touch()
+
+
+def usable() -> bool:
+    """Return whether .venv is whole and was made here: a copied or moved one points elsewhere."""
+    config = VENV / "pyvenv.cfg"
+    whole = PYTHON.is_file() and any(BIN.glob("pip*")) and config.is_file()
+    return whole and str(VENV) in config.read_text(encoding="utf-8")
+
+
+def stamp(kind: str) -> Path:
+    """Return the file that exists while .venv is what this clone, this Python and the lock want."""
+    state = hashlib.sha256(f"{ROOT} {sys.version} {UV}".encode())
+    for name in ("pyproject.toml", LOCKS[kind]):
+        state.update((ROOT / name).read_bytes())
+    return VENV / f"{kind}-{state.hexdigest()[:16]}.stamp"
+
+
+def pytest(*arguments: str) -> int:
+    return run(PYTHON, "-m", "pytest", *arguments)
+
+
+def run(*command: str | Path) -> int:
+    """Run a command in the root of the clone; return its exit code."""
+    interrupts: list[int] = []
+    with subprocess.Popen([str(word) for word in command], cwd=ROOT) as child:
+        # Ctrl-C reaches the child as well, which may have servers to stop: we wait for it. SIGTERM
+        # reaches only us, so it is passed on.
+        before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        code = child.wait()
+    signal.signal(signal.SIGINT, before)
+    if interrupts and code:
+        raise KeyboardInterrupt
+    return code if code >= 0 else 128 - code
+
+
+def must(*command: str | Path) -> None:
+    """Run a command that has to succeed."""
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
+
+
+def say(text: str) -> None:
+    print(f"dev.py: {text} …", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

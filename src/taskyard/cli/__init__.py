@@ -1,0 +1,1 @@
+"""CLI: the command `taskyard`: words in, one verb called, the answer printed."""

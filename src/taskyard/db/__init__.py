@@ -1,0 +1,1 @@
+"""The floor of the database: connections, dialects, schema, migrations, and lists."""

@@ -1,0 +1,247 @@
+"""Dialect: what a family of databases must know how to say.
+
+Owns the seam: the parent of `postgres.py`, `mysql.py` and `sqlite.py`, which stand side by side and
+hold every difference between them: SQL fragments, the two hot statements (claim and settle), and
+the meaning of driver errors. Everything above `db` speaks to a `Tx` and asks `tx.dialect` for a
+fragment or a capability, never for a name.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from taskyard.db.database import Tx
+
+_PARAMETER = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
+
+
+OWN_COLUMN_NAMES = (
+    "priority",
+    "tenant_id",
+    "timeout",
+    "retry_interval",
+    "unique_key",
+    "excl_key",
+    "hold",
+    "crashes",
+    "fence",
+    "owner",
+    "run_id",
+    "claimed_at",
+    "queue",
+    "origin",
+    "context",
+)
+"""What Taskyard adds to the base columns; each has a constant default or is null."""
+
+
+TASK_COLUMNS = (
+    "task_type",
+    "task_params",
+    "priority",
+    "max_retries",
+    "timeout",
+    "retry_interval",
+    "unique_key",
+    "excl_key",
+    "tenant_id",
+    "origin",
+    "context",
+)
+"""What an enqueue writes besides `schedule_time`."""
+
+
+RUN_COLUMNS = (
+    "id, task_table, task_id, fence, attempt, task_type, queue, status, origin, tenant_id,"
+    " server_id, session, pid, payload, output, error, memory_usage, cpu_time, wait_time,"
+    " execution_time, started_at, completed_at, claimed_at, created_at, updated_at"
+)
+"""The columns that settle fills, in this order, in every family."""
+
+
+class Dialect(ABC):
+    """One family of databases."""
+
+    name: ClassVar[str]
+    now: ClassVar[str]
+    """Now, in the convention of a task table (rulings 1.2)."""
+    utc_now: ClassVar[str]
+    """Now, in UTC, as `ty_*` tables keep it."""
+    pending: ClassVar[str]
+    """Condition of the rows that the index of claimable Tasks without a key holds."""
+    keyed: ClassVar[str]
+    """Condition of the rows that the index of claimable Tasks with a key holds."""
+    skip_locked: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
+    claims_alone: ClassVar[bool] = False
+    """Is a claim one statement, which needs no transaction around it?"""
+    loose_times: ClassVar[bool] = False
+    """May a task table's time column hold text that is no time?"""
+    base_columns: ClassVar[Mapping[str, str]]
+    """DDL of requirement 5's columns, by name, as a new table gets them."""
+    own_columns: ClassVar[Mapping[str, str]]
+    """DDL of our own columns, by name."""
+    time_type: ClassVar[str]
+    """Type of a moment in a `ty_*` table."""
+
+    # --- text ---------------------------------------------------------------------------------
+
+    def text(self, sql: str) -> str:
+        """SQL with `:name` parameters in the driver's own style."""
+        return _pyformat(sql)
+
+    def quote(self, name: str) -> str:
+        """A quoted identifier; `schema.table` is quoted part by part."""
+        return ".".join(f'"{part}"' for part in name.split("."))
+
+    @abstractmethod
+    def due(self, column: str = "schedule_time") -> str:
+        """Expression that orders and compares a task table's time column, and is indexed."""
+
+    @abstractmethod
+    def due_now(self) -> str:
+        """Expression to compare `due()` with; may use the parameter `:now`."""
+
+    @abstractmethod
+    def after(self, seconds: str) -> str:
+        """Expression: now plus an expression of seconds, in the task table's convention."""
+
+    @abstractmethod
+    def age(self, column: str) -> str:
+        """Expression: seconds from a task table's time until now."""
+
+    def as_text(self, expression: str) -> str:
+        """Expression cast so that both halves of a recursive query have one type."""
+        return expression
+
+    live_key: ClassVar[str] = "excl_key = {key} AND excl_key IS NOT NULL AND owner IS NOT NULL"
+    """Condition: a row holds the exclusive key `{key}`."""
+
+    def or_nothing(self, key: str) -> str:
+        """End of an INSERT that does nothing where the row is there already."""
+        return " ON CONFLICT DO NOTHING"
+
+    @abstractmethod
+    def iso(self, column: str) -> str:
+        """Expression: a task table's time as UTC text `YYYY-MM-DDTHH:MM:SS.ffffff`."""
+
+    @abstractmethod
+    def epoch(self, column: str) -> str:
+        """Expression: seconds since 1970 of a UTC column of a `ty_*` table."""
+
+    @abstractmethod
+    def utc_after(self, seconds: str) -> str:
+        """Expression: UTC now plus an expression of seconds, for `ty_*` tables."""
+
+    def clock(self) -> dict[str, Any]:
+        """Parameters that stand for the database's clock, where SQL cannot say it itself."""
+        return {}
+
+    # --- the two hot statements -----------------------------------------------------------------
+
+    @abstractmethod
+    def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
+        """Claim the next due Tasks (or `claim.ids`) for a live Session; see `tasks/claim.py`."""
+
+    @abstractmethod
+    def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
+        """Write endings under the fence and insert their Runs; the ids of the Tasks that were hit."""
+
+    # --- enqueue --------------------------------------------------------------------------------
+
+    single_inserts: ClassVar[bool] = True
+    """May an INSERT go out without a transaction around it?"""
+    rings: ClassVar[bool] = False
+    """Has it LISTEN/NOTIFY?"""
+
+    @abstractmethod
+    def insert_task(self, tx: Tx, table: str, row: Mapping[str, Any], when: When) -> int | None:
+        """Insert a Task and return its id; None where a live one has its unique_key.
+
+        The caller's transaction survives the duplicate (rulings 1.3).
+        """
+
+    @abstractmethod
+    def insert_tasks(
+        self, tx: Tx, table: str, rows: Sequence[Mapping[str, Any]], whens: Sequence[When]
+    ) -> list[int]:
+        """Insert Tasks that have no unique_key; their ids, in the order given."""
+
+    # --- task tables ----------------------------------------------------------------------------
+
+    def create_table(self, table: str) -> str:
+        """The statement that creates a task table."""
+        columns = [*self.base_columns.values(), *self.own_columns.values()]
+        body = ",\n  ".join(columns)
+        return f"CREATE TABLE IF NOT EXISTS {self.quote(table)} (\n  {body}\n){self.table_options}"
+
+    table_options: ClassVar[str] = ""
+
+    @abstractmethod
+    def index_statements(self, table: str, name: Callable[[str, str], str]) -> list[str]:
+        """The statements that make our indexes; `name(table, purpose)` names them."""
+
+    def adopt_statements(
+        self, table: str, missing: Sequence[str], existing: Mapping[str, Any]
+    ) -> list[str]:
+        """The statements that give an existing table our `missing` columns."""
+        return [
+            f"ALTER TABLE {self.quote(table)} ADD COLUMN {self.own_columns[name]}"
+            for name in missing
+        ]
+
+    @abstractmethod
+    def is_present(self, error: BaseException) -> bool:
+        """Does a DDL error mean that the thing is there already?"""
+
+    @abstractmethod
+    def is_table_missing(self, error: BaseException) -> bool:
+        """Does the error mean that the table (or a column of ours) is gone?"""
+
+    @contextmanager
+    def locked(self, tx: Tx, name: str) -> Iterator[None]:
+        """Hold a lock of this name in the database for the length of the block."""
+        yield
+
+    # --- drivers --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def is_disconnect(self, error: BaseException) -> bool:
+        """Does the error mean that the connection is gone?"""
+
+    @abstractmethod
+    def is_transient(self, error: BaseException) -> bool:
+        """Does the error mean that the whole transaction may simply be run again?"""
+
+    @abstractmethod
+    def is_duplicate(self, error: BaseException) -> bool:
+        """Does the error mean that a unique key was violated?"""
+
+    @abstractmethod
+    def is_refused(self, error: BaseException) -> bool:
+        """Does a failed connect mean wrong credentials or no such database (waiting won't help)?"""
+
+    @abstractmethod
+    def begin(self) -> str:
+        """The statement that opens a writing transaction."""
+
+    def engine_options(self, url: sa.URL, pooler: bool) -> dict[str, Any]:
+        """Keyword arguments for `sqlalchemy.create_engine`."""
+        return {}
+
+    def on_connect(self, connection: Any) -> None:
+        """Prepare a new driver connection."""
+
+
+@lru_cache(maxsize=2048)
+def _pyformat(sql: str) -> str:
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))

@@ -1,0 +1,307 @@
+"""SQLite: one file, one writer at a time, nothing to install.
+
+Owns its SQL fragments, its claim and settle, its pragmas, and the turnstile that lets the writers
+of several processes take turns (rulings 3.4). Times in task tables are UTC text; anything that
+SQLite's date functions read (`T`, `Z`, offsets) is understood.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from taskyard.db.dialect import RUN_COLUMNS, Dialect
+from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from taskyard.db.database import Tx
+
+# `datetime()` drops fractions of a second, so times are compared as milliseconds (rulings 3.5).
+_MILLISECONDS = "CAST((julianday({column}) - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)"
+
+_CLAIM = """
+WITH pick AS MATERIALIZED (
+  SELECT id FROM {table}
+   WHERE {where}
+   ORDER BY {due}, id LIMIT :limit
+), numbered AS MATERIALIZED (
+  SELECT id, row_number() OVER () - 1 AS n FROM pick
+)
+UPDATE {table} AS t
+   SET status = 1, fence = t.fence + 1, owner = :owner, server_id = :server_id, queue = :queue,
+       run_id = :first_run_id + numbered.n, start_time = :now, end_time = NULL,
+       claimed_at = :now_us, updated_at = :now
+  FROM numbered
+ WHERE t.id = numbered.id AND t.status = 0
+   AND EXISTS (SELECT 1 FROM ty_servers WHERE session = :owner AND state = 'live')
+RETURNING id, fence, run_id, task_type,
+       CASE WHEN length(CAST(task_params AS BLOB)) <= :max_params THEN task_params END,
+       coalesce(length(CAST(task_params AS BLOB)), 0), coalesce(retry_count, 0),
+       coalesce(max_retries, 0), crashes, retry_interval, timeout, tenant_id, origin,
+       context, excl_key,
+       max(0, (:now_ms - max({due}, coalesce({created}, 0))) / 1000.0)
+"""
+
+_HELD = """
+SELECT id, fence FROM {table} WHERE owner = :owner AND status = 1
+"""
+
+# Differs because SQLite runs in this process: a prepared statement a row costs about 3 µs and no
+# parsing, less than any way to hand a batch over in one statement.
+_INSERT_RUN = """
+INSERT INTO ty_runs ({run_columns})
+SELECT :run_id, :task_table, id, fence, :attempt, task_type, :queue, :run_status, origin,
+       tenant_id, :server_id, :owner, :pid, coalesce(:payload, task_params), :output, :error,
+       :memory, :cpu_time, :wait, :duration, :started_at, :completed_at, claimed_at, :now, :now
+  FROM {table} WHERE id = :id
+"""
+
+_END_TASK = """
+UPDATE {table}
+   SET status = :task_status, owner = NULL, retry_count = :retry_count, crashes = :crashes,
+       error_msg = :error_msg, end_time = :end_time,
+       schedule_time = coalesce(:schedule_time, schedule_time), updated_at = :now
+ WHERE id = :id
+"""
+
+
+_INSERT_TASK = """
+INSERT INTO {table} (task_type, task_params, priority, max_retries, timeout, retry_interval,
+                     unique_key, excl_key, tenant_id, origin, context, schedule_time, created_at,
+                     updated_at)
+VALUES (:task_type, :task_params, :priority, :max_retries, :timeout, :retry_interval, :unique_key,
+        :excl_key, :tenant_id, :origin, :context, :due, :now, :now)
+ON CONFLICT DO NOTHING RETURNING id
+"""
+
+
+class SQLite(Dialect):
+    """SQLite 3.35 and newer (UPDATE ... FROM, RETURNING)."""
+
+    name = "sqlite"
+    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    utc_now = now
+    pending = "status = 0 AND hold = 0 AND excl_key IS NULL"
+    keyed = "status = 0 AND hold = 0 AND excl_key IS NOT NULL"
+    skip_locked = ""  # a writing transaction is alone; there is nothing to skip
+
+    loose_times = True
+    time_type = "text"
+    base_columns = {
+        "id": "id INTEGER PRIMARY KEY AUTOINCREMENT",
+        "task_type": "task_type varchar(255) NOT NULL",
+        "task_params": "task_params text",
+        "status": "status smallint NOT NULL DEFAULT 0",
+        "schedule_time": "schedule_time text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+        "start_time": "start_time text",
+        "end_time": "end_time text",
+        "retry_count": "retry_count integer NOT NULL DEFAULT 0",
+        "max_retries": "max_retries integer NOT NULL DEFAULT 3",
+        "error_msg": "error_msg text",
+        "server_id": "server_id varchar(50) NOT NULL DEFAULT ''",
+        "created_at": "created_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+        "updated_at": "updated_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+    }
+    own_columns = {
+        "priority": "priority smallint NOT NULL DEFAULT 0",
+        "tenant_id": "tenant_id varchar(64) NOT NULL DEFAULT ''",
+        "timeout": "timeout double",
+        "retry_interval": "retry_interval double",
+        "unique_key": "unique_key varchar(190)",
+        "excl_key": "excl_key varchar(190)",
+        "hold": "hold smallint NOT NULL DEFAULT 0",
+        "crashes": "crashes integer NOT NULL DEFAULT 0",
+        "fence": "fence bigint NOT NULL DEFAULT 0",
+        "owner": "owner varchar(40)",
+        "run_id": "run_id bigint",
+        "claimed_at": "claimed_at bigint",
+        "queue": "queue varchar(100)",
+        "origin": "origin varchar(20) NOT NULL DEFAULT 'enqueued'",
+        "context": "context text",
+    }
+
+    def text(self, sql: str) -> str:
+        return sql
+
+    single_inserts = False  # every write takes its turn
+
+    def insert_task(self, tx: Tx, table: str, row: Mapping[str, Any], when: When) -> int | None:
+        at, delay = when
+        now = datetime.now(UTC)
+        due = now if at is None else datetime.fromtimestamp(at, UTC)
+        if at is None and delay is not None:
+            due = now + timedelta(seconds=delay)
+        sql = _INSERT_TASK.format(table=self.quote(table))
+        found: int | None = tx.value(sql, **row, due=stamp(due), now=stamp(now))
+        return found
+
+    def insert_tasks(
+        self, tx: Tx, table: str, rows: Sequence[Mapping[str, Any]], whens: Sequence[When]
+    ) -> list[int]:
+        ids = []
+        for row, when in zip(rows, whens, strict=True):
+            task_id = self.insert_task(tx, table, row, when)
+            assert task_id is not None, "a row without unique_key met a conflict"
+            ids.append(task_id)
+        return ids
+
+    def index_statements(self, table: str, name: Callable[[str, str], str]) -> list[str]:
+        due = self.due()
+        indexes = (
+            ("", "pending", f"(priority, {due}, id) WHERE {self.pending}"),
+            ("", "keyed", f"(excl_key, priority, {due}, id) WHERE {self.keyed}"),
+            ("", "held", "(task_type) WHERE status = 0 AND hold <> 0"),
+            ("", "owner", "(owner) WHERE owner IS NOT NULL"),
+            (
+                "UNIQUE ",
+                "unique",
+                "(tenant_id, unique_key) WHERE unique_key IS NOT NULL AND status IN (0, 1)",
+            ),
+            ("UNIQUE ", "excl", "(excl_key) WHERE excl_key IS NOT NULL AND owner IS NOT NULL"),
+        )
+        return [
+            f'CREATE {unique}INDEX IF NOT EXISTS "{name(table, purpose)}"'
+            f" ON {self.quote(table)} {rest}"
+            for unique, purpose, rest in indexes
+        ]
+
+    def is_present(self, error: BaseException) -> bool:
+        return "duplicate column name" in str(error)
+
+    def is_table_missing(self, error: BaseException) -> bool:
+        return "no such table" in str(error) or "no such column" in str(error)
+
+    def due(self, column: str = "schedule_time") -> str:
+        return _MILLISECONDS.format(column=column)
+
+    def due_now(self) -> str:
+        return ":now_ms"
+
+    def after(self, seconds: str) -> str:
+        return f"strftime('%Y-%m-%d %H:%M:%f', julianday('now') + ({seconds}) / 86400.0)"
+
+    def utc_after(self, seconds: str) -> str:
+        return self.after(seconds)
+
+    def iso(self, column: str) -> str:
+        return f"strftime('%Y-%m-%dT%H:%M:%f', {column})"
+
+    def age(self, column: str) -> str:
+        return f"((julianday('now') - julianday({column})) * 86400.0)"
+
+    def epoch(self, column: str) -> str:
+        return f"((julianday({column}) - 2440587.5) * 86400.0)"
+
+    def clock(self) -> dict[str, Any]:
+        # The machine's clock is the database's clock: there is no server that could have another.
+        now = datetime.now(UTC)
+        micros = int(now.timestamp() * 1_000_000)
+        return {"now": stamp(now), "now_ms": micros // 1000, "now_us": micros}
+
+    def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
+        names = [f"type_{i}" for i in range(len(claim.task_types))]
+        if claim.ids is not None:
+            where = f"id IN ({_list(claim.ids)}) AND status = 0 AND hold = 0 AND owner IS NULL"
+        else:
+            where = (
+                f"{self.pending} AND owner IS NULL AND priority = :priority"
+                f" AND {self.due()} <= :now_ms"
+            )
+        where += f" AND task_type IN ({', '.join(':' + name for name in names)})"
+        sql = _CLAIM.format(
+            table=self.quote(claim.table),
+            where=where,
+            due=self.due(),
+            created=self.due("created_at"),
+        )
+        rows = tx.all(
+            sql,
+            **dict(zip(names, claim.task_types, strict=True)),
+            **self.clock(),
+            priority=claim.priority,
+            limit=claim.limit,
+            owner=claim.owner,
+            server_id=claim.server_id,
+            queue=claim.queue,
+            first_run_id=claim.first_run_id,
+            max_params=claim.max_params,
+        )
+        return sorted((ClaimedRow(*row) for row in rows), key=lambda row: row.run_id)
+
+    def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
+        table = self.quote(settlement.table)
+        # The transaction is alone in the database, so what is checked here still holds below.
+        held = dict(tx.all(_HELD.format(table=table), owner=settlement.owner))
+        mine = [e for e in settlement.endings if held.get(e.id) == e.fence]
+        now = datetime.now(UTC)
+        common = {
+            "task_table": settlement.table,
+            "queue": settlement.queue,
+            "server_id": settlement.server_id,
+            "owner": settlement.owner,
+            "now": stamp(now),
+        }
+        rows = [_parameters(e, now, common) for e in mine]
+        tx.many(_INSERT_RUN.format(table=table, run_columns=RUN_COLUMNS), rows)
+        tx.many(_END_TASK.format(table=table), rows)
+        return {e.id for e in mine}
+
+    def begin(self) -> str:
+        # A deferred BEGIN that later writes fails at once when another writer was there in between;
+        # measured with 8 claimers: 341 claims against 5 000.
+        return "BEGIN IMMEDIATE"
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        return False
+
+    def is_transient(self, error: BaseException) -> bool:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+    def is_duplicate(self, error: BaseException) -> bool:
+        return getattr(error, "sqlite_errorcode", 0) in (
+            sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+            sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+        )
+
+    def is_refused(self, error: BaseException) -> bool:
+        return True  # a file that cannot be opened now will not open by waiting
+
+    def engine_options(self, url: sa.URL, pooler: bool) -> dict[str, Any]:
+        return {"connect_args": {"check_same_thread": False, "timeout": 10.0}}
+
+    def on_connect(self, connection: Any) -> None:
+        connection.isolation_level = None  # transactions are ours, spelled out
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            "mmap_size = 0",  # with mmap the WAL-reset bug of SQLite < 3.51.3 corrupts
+            "cache_size = -16000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as our SQLite text: UTC, `YYYY-MM-DD HH:MM:SS.ffffff`."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _parameters(e: Any, now: datetime, common: dict[str, Any]) -> dict[str, Any]:
+    row = e._asdict()
+    row.update(common)
+    started = None if e.age is None else now - timedelta(seconds=e.age)
+    ended = now if started is None else started + timedelta(seconds=e.duration or 0.0)
+    row["started_at"] = None if started is None else stamp(started)
+    row["completed_at"] = stamp(ended)
+    row["end_time"] = None if e.task_status == 0 else common["now"]
+    row["schedule_time"] = None if e.delay is None else stamp(now + timedelta(seconds=e.delay))
+    return row
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return ", ".join(str(int(n)) for n in numbers) or "NULL"

@@ -1,0 +1,70 @@
+"""Work: a Task that this Server holds, from its claim to its settled end.
+
+Owns the small record that dispatcher and pool hand to each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from taskyard.core.lifecycle import Outcome
+from taskyard.db.rows import ClaimedRow
+
+if TYPE_CHECKING:
+    from taskyard.engine.lane import Lane
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One claimed Task. Times are seconds of the machine's monotonic clock."""
+
+    row: ClaimedRow
+    lane: Lane
+    claimed: float
+    timeout: float | None
+    alone: bool
+    """Does it run in a process of its own?"""
+    exclusive: bool
+    """Must it stop when the Session is no longer trusted, rather than finish?"""
+    checkpoint: str | None = None
+    sent: float | None = None
+    cancelled: float | None = None
+    """When its handler was asked to stop, or None."""
+    why_cancelled: str = ""
+    outcome: Outcome | None = None
+
+    @property
+    def run_id(self) -> int:
+        """The id of its Run."""
+        return self.row.run_id
+
+    def call(self) -> list[Any]:
+        """The call as a Runner gets it; `wire.py` names the places."""
+        row = self.row
+        return [
+            row.run_id,
+            self.lane.table,
+            row.id,
+            row.fence,
+            row.task_type,
+            self.lane.queue.queue_name,
+            row.task_params,
+            row.retry_count + 1,
+            row.retry_count,
+            row.max_retries,
+            row.retry_interval,
+            self.timeout,
+            row.tenant_id,
+            row.origin,
+            row.context,
+            self.checkpoint,
+        ]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What running handlers said since the last look: written by the scribe."""
+
+    logs: list[tuple[int, int, str]] = field(default_factory=list)
+    progress: dict[int, tuple[float, float | None, str | None]] = field(default_factory=dict)

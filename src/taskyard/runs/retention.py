@@ -1,0 +1,222 @@
+"""Retention: how much of the past is kept.
+
+Owns the prune of finished Runs (by number and by age) with their logs, and of ended Tasks by age;
+and the built-in handler that does it every night. Rows go by primary key, a thousand in a
+transaction, so nobody waits for a prune; each pass works towards a bound that was read once, so two
+prunes at a time do no more than one. What is kept is a setting (`retention.*`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from taskyard.core.lifecycle import TaskStatus
+from taskyard.db.database import Database, Tx
+from taskyard.db.listing import utc
+from taskyard.db.tables import task_tables
+from taskyard.settings import Retention
+
+TASK_TYPE = "taskyard.prune"
+"""The task_type of the nightly prune."""
+
+_CHUNK = 1_000
+_READ_AHEAD = 5_000
+
+# A Run ends after its claim, so a walk along the index of claims finds all that ended before a
+# bound among those claimed before it. The minute is for a clock that was set back in between.
+_CLOCK_SLACK = 60.0
+
+_ENDED = (int(TaskStatus.COMPLETED), int(TaskStatus.FAILED), int(TaskStatus.CANCELLED))
+
+# The newest Run that is one too many. Reads all of history once; there is no index on completed_at,
+# because it would cost every settle of every day what this costs once a night.
+_ONE_TOO_MANY = """
+SELECT completed_at, id FROM ty_runs
+ WHERE status <> 'running' AND completed_at IS NOT NULL
+ ORDER BY completed_at DESC, id DESC LIMIT 1 OFFSET :keep
+"""
+
+_OLD_RUNS = """
+SELECT id, claimed_at FROM ty_runs
+ WHERE claimed_at >= :from_claim AND (claimed_at > :from_claim OR id > :from_id)
+   AND claimed_at <= :last_claim
+   AND status <> 'running'
+   AND completed_at <= :time AND (completed_at < :time OR id <= :id)
+ ORDER BY claimed_at, id LIMIT :chunk
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune removed, or would remove: Runs, chunks of their logs, and Tasks by table."""
+
+    runs: int = 0
+    log_chunks: int = 0
+    tasks: dict[str, int] = field(default_factory=dict)
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON-ready data."""
+        return asdict(self)
+
+
+def prune(db: Database, keep: Retention, *, dry_run: bool = False) -> Pruned:
+    """Remove what is beyond `keep`; with `dry_run` only count it.
+
+    Of the finished Runs the newest by (completed_at, id) stay; a Run that is running is neither
+    removed nor counted.
+    """
+    runs, log_chunks = _prune_runs(db, keep, dry_run)
+    tasks: dict[str, int] = {}
+    if keep.tasks_max_age is not None:
+        for table in db.read(task_tables):
+            tasks[table] = _prune_tasks(db, table, keep.tasks_max_age, dry_run)
+    return Pruned(runs, log_chunks, tasks, dry_run)
+
+
+def prune_handler(db: Database, keep: Retention) -> dict[str, Any]:
+    """The built-in handler `taskyard.prune`; its output is what was removed."""
+    return prune(db, keep).to_dict()
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The newest Run to go; `time` is in the form in which the driver gives and takes it."""
+
+    time: Any
+    id: int
+
+    @property
+    def last_claim(self) -> int:
+        ended = utc(self.time)
+        assert ended is not None
+        return int((ended.timestamp() + _CLOCK_SLACK) * 1_000_000)
+
+
+def _prune_runs(db: Database, keep: Retention, dry_run: bool) -> tuple[int, int]:
+    bounds = db.read(lambda tx: [b for b in (_by_number(tx, keep), _by_age(tx, keep)) if b])
+    if not bounds:
+        return 0, 0
+    bound = max(bounds, key=lambda b: (utc(b.time), b.id))
+    runs = log_chunks = 0
+    for ids in _old_runs(db, bound):
+        removed = _count_runs(db, ids) if dry_run else _remove_runs(db, ids)
+        runs, log_chunks = runs + removed[0], log_chunks + removed[1]
+    return runs, log_chunks
+
+
+def _by_number(tx: Tx, keep: Retention) -> _Bound | None:
+    if not keep.runs_max_rows:
+        return None
+    row = tx.one(_ONE_TOO_MANY, keep=keep.runs_max_rows)
+    return _Bound(*row) if row else None
+
+
+def _by_age(tx: Tx, keep: Retention) -> _Bound | None:
+    if keep.runs_max_age is None:
+        return None
+    time = tx.value(f"SELECT {tx.dialect.utc_after('-(:age)')}", age=keep.runs_max_age)
+    return _Bound(time, 2**63 - 1)
+
+
+def _old_runs(db: Database, bound: _Bound) -> Iterator[list[int]]:
+    claim, run_id = -1, -1
+    while True:
+        rows = db.read(partial(_read_runs, bound=bound, claim=claim, run_id=run_id))
+        if not rows:
+            return
+        run_id, claim = rows[-1]
+        yield [row[0] for row in rows]
+
+
+def _read_runs(tx: Tx, bound: _Bound, claim: int, run_id: int) -> list[tuple[Any, ...]]:
+    return tx.all(
+        _OLD_RUNS,
+        from_claim=claim,
+        from_id=run_id,
+        last_claim=bound.last_claim,
+        time=bound.time,
+        id=bound.id,
+        chunk=_CHUNK,
+    )
+
+
+def _remove_runs(db: Database, ids: Sequence[int]) -> tuple[int, int]:
+    def work(tx: Tx) -> tuple[int, int]:
+        chunks = tx.execute(f"DELETE FROM ty_run_logs WHERE run_id IN ({_list(ids)})")
+        runs = tx.execute(f"DELETE FROM ty_runs WHERE id IN ({_list(ids)})")
+        return runs, chunks
+
+    return db.run(work)
+
+
+def _count_runs(db: Database, ids: Sequence[int]) -> tuple[int, int]:
+    sql = f"SELECT COUNT(*) FROM ty_run_logs WHERE run_id IN ({_list(ids)})"
+    return len(ids), int(db.read(lambda tx: tx.value(sql)))
+
+
+# --- tasks ---------------------------------------------------------------------------------------
+
+
+def _prune_tasks(db: Database, table: str, age: float, dry_run: bool) -> int:
+    """Walk a task table by its primary key, up to the first row that is too young to have ended."""
+    removed, after, young = 0, 0, False
+    while not young:
+        rows = db.read(partial(_read_tasks, table=table, after=after, age=age))
+        if not rows:
+            break
+        after, young = rows[-1][0], bool(rows[-1][2])
+        old = [row[0] for row in rows if row[1]]
+        for start in range(0, len(old), _CHUNK):
+            ids = old[start : start + _CHUNK]
+            removed += len(ids) if dry_run else _remove_tasks(db, table, ids, age)
+    return removed
+
+
+def _read_tasks(tx: Tx, table: str, after: int, age: float) -> list[tuple[Any, ...]]:
+    dialect = tx.dialect
+    created, bound = dialect.due("created_at"), dialect.due(dialect.after("-(:age)"))
+    return tx.all(
+        f"SELECT id, CASE WHEN {_old(tx)} THEN 1 ELSE 0 END,"
+        f" CASE WHEN {created} > {bound} THEN 1 ELSE 0 END"
+        f" FROM {dialect.quote(table)} WHERE id > :after ORDER BY id LIMIT :chunk",
+        after=after,
+        age=age,
+        chunk=_READ_AHEAD,
+    )
+
+
+def _remove_tasks(db: Database, table: str, ids: Sequence[int], age: float) -> int:
+    def work(tx: Tx) -> int:
+        quoted = tx.dialect.quote(table)
+        # Asked again: somebody may have set a row back to pending in between.
+        removed = tx.execute(
+            f"DELETE FROM {quoted} WHERE id IN ({_list(ids)}) AND {_old(tx)}", age=age
+        )
+        tx.execute(
+            f"DELETE FROM ty_progress WHERE task_table = :table AND task_id IN ({_list(ids)})"
+            f" AND NOT EXISTS (SELECT 1 FROM {quoted} AS t WHERE t.id = ty_progress.task_id)",
+            table=table,
+        )
+        return removed
+
+    return db.run(work)
+
+
+def _old(tx: Tx) -> str:
+    """Condition: an ended Task older than `:age`. One that was cancelled by SQL has no end_time."""
+    dialect = tx.dialect
+    ended = dialect.due("COALESCE(end_time, updated_at, created_at)")
+    states = ", ".join(map(str, _ENDED))
+    bound = dialect.due(dialect.after("-(:age)"))
+    return f"status IN ({states}) AND owner IS NULL AND {ended} < {bound}"
+
+
+def _list(ids: Sequence[int]) -> str:
+    return ", ".join(str(int(n)) for n in ids)

@@ -1,0 +1,1 @@
+"""The spine, a chapter a file: enqueue, claim, settle, rescue, manage."""

@@ -1,0 +1,362 @@
+"""Claim: takes due Tasks for a Session.
+
+Owns which Tasks are next (priority, then time, then id; exclusive keys; holds; the queue's rate)
+and the lease they are taken under. Does not run anything (`engine/attempt.py`) and does not write
+ends (`settle.py`). The taking statement itself is each dialect's: one UPDATE that stamps status,
+fence, owner and run_id on the row, which from then on is the record of the live Run.
+
+What is not due, held back or keyed is never scanned: the index of claimable rows starts with the
+priority and goes on with the time, so a claim walks the priorities that have something due and
+reads only rows it takes. (With a plain `schedule_time <= now` filter 200 000 future rows of higher
+priority cut the drain to a quarter.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from taskyard.core.errors import HandlerUnknown
+from taskyard.core.lifecycle import Hold
+from taskyard.core.payload import PARAMS_LIMIT
+from taskyard.db.database import Database, Tx
+from taskyard.db.dialect import Dialect
+from taskyard.db.rows import Claim, ClaimedRow
+
+_KEYS_A_CLAIM = 200
+"""Exclusive keys that one claim looks at; the next claim goes on behind the last of them."""
+_HEAD = 500
+"""Rows at the head of the line that one pass looks at for what no Server can run."""
+
+# The priorities that have something due, highest first, by one index probe each; and whether there
+# is anything with an exclusive key. One statement, whatever the size of the table.
+_LOOK = """
+WITH RECURSIVE level (p) AS (
+  SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
+  UNION ALL
+  SELECT (SELECT priority FROM {table} WHERE {pending} AND priority < level.p
+           ORDER BY priority DESC LIMIT 1)
+    FROM level WHERE level.p IS NOT NULL
+)
+SELECT p, 0 FROM level
+ WHERE p IS NOT NULL
+   AND (SELECT {due} FROM {table} WHERE {pending} AND priority = level.p AND {due} IS NOT NULL
+         ORDER BY priority, {due}, id LIMIT 1) <= {due_now}
+UNION ALL
+SELECT 0, 1 WHERE EXISTS (SELECT 1 FROM {table} WHERE {keyed})
+"""
+
+# Of each exclusive key that nobody holds, the row that is next: one row a key, so that a hundred
+# thousand Tasks of one key cost a claim no more than one (they cost 30 ms when they were scanned).
+_FREE_HEADS = """
+WITH RECURSIVE walk (k, n) AS (
+  SELECT {first}, 1
+  UNION ALL
+  SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
+)
+SELECT walk.k, h.id, h.priority, {due_h}, h.task_type
+  FROM walk LEFT JOIN {table} AS h ON h.id = (
+    SELECT c.id FROM {table} AS c
+     WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
+       AND NOT EXISTS (SELECT 1 FROM {table} AS r WHERE {live_key})
+     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1)
+ WHERE walk.k IS NOT NULL
+"""
+
+_NEXT_KEY = """
+SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > {after} ORDER BY excl_key LIMIT 1
+"""
+
+_CANDIDATES = """
+SELECT id, priority, {due}, task_type FROM {table}
+ WHERE {pending} AND owner IS NULL AND priority = :priority AND {due} <= {due_now}
+ ORDER BY {due}, id LIMIT :limit
+"""
+
+_HOLD = """
+UPDATE {table} SET hold = :hold, error_msg = :why
+ WHERE id IN ({ids}) AND status = 0 AND hold = 0
+"""
+
+_UNHOLD = """
+UPDATE {table} SET hold = 0, error_msg = NULL
+ WHERE status = 0 AND hold = :hold AND task_type = :task_type
+"""
+
+_UNREADABLE = """
+SELECT id FROM {table}
+ WHERE {pending} AND priority = :priority AND {due} IS NULL LIMIT {head}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a dispatcher asks a claim for.
+
+    `first_run_id` is the first of `limit` reserved ids; `known` are the task types that this Server
+    runs, `fleet` those that some live Server runs; `rate_limit` is in Tasks a second.
+    """
+
+    table: str
+    queue: str
+    session: str
+    server_id: str
+    limit: int
+    first_run_id: int
+    known: frozenset[str]
+    fleet: frozenset[str]
+    rate_limit: float | None = None
+    after_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a claim gave: the rows, and when it pays to ask again.
+
+    `full`: there may be more at once. `wait`: seconds until the queue's rate allows another, or
+    None. `after_key`: where the walk over exclusive keys goes on.
+    """
+
+    rows: list[ClaimedRow]
+    full: bool
+    wait: float | None = None
+    after_key: str = ""
+
+
+NOTHING = Taken([], full=False)
+
+
+def claim(db: Database, ask: Ask) -> Taken:
+    """Take up to `ask.limit` due Tasks for a Session that is live; each is running from now on.
+
+    Raises what the driver raises; nothing has been taken then, unless the answer of a commit was
+    lost, which `rescue.reconcile` finds.
+    """
+    if not ask.known:
+        return NOTHING
+    scope = db.autocommit if _one_statement(db.dialect, ask) else db.transaction
+    with scope() as tx:
+        allowed, wait = _allowance(tx, ask)
+        if allowed < 1:
+            return Taken([], full=False, wait=wait, after_key=ask.after_key)
+        taken = _take(tx, replace(ask, limit=min(ask.limit, allowed)))
+        if ask.rate_limit is not None:
+            _spend(tx, ask, len(taken.rows))
+        return taken
+
+
+def _one_statement(dialect: Dialect, ask: Ask) -> bool:
+    """PostgreSQL takes in one statement, so no transaction is opened around it."""
+    return dialect.claims_alone and ask.rate_limit is None
+
+
+def _take(tx: Tx, ask: Ask) -> Taken:
+    levels, keyed = _look(tx, ask.table)
+    if keyed:
+        heads, after_key = _free_heads(tx, ask)
+        if heads:
+            return _take_mixed(tx, ask, levels, heads, after_key)
+    rows: list[ClaimedRow] = []
+    for priority in levels:
+        rows += tx.dialect.claim(tx, _claim(ask, len(rows), priority=priority))
+        if len(rows) >= ask.limit:
+            break
+    assert len(rows) <= ask.limit, f"claimed {len(rows)}, asked for {ask.limit}"
+    return Taken(rows, full=len(rows) == ask.limit)
+
+
+def _look(tx: Tx, table: str) -> tuple[list[int], bool]:
+    found = tx.all(_sql(tx.dialect, _LOOK, table), **tx.dialect.clock())
+    return [row[0] for row in found if not row[1]], any(row[1] for row in found)
+
+
+def _free_heads(tx: Tx, ask: Ask) -> tuple[list[tuple[Any, ...]], str]:
+    rows = tx.all(
+        _sql(tx.dialect, _FREE_HEADS, ask.table), **tx.dialect.clock(), after_key=ask.after_key
+    )
+    after = max((row[0] for row in rows), default="") if len(rows) >= _KEYS_A_CLAIM else ""
+    return [row[1:] for row in rows if row[1] is not None and row[4] in ask.known], after
+
+
+def _take_mixed(
+    tx: Tx, ask: Ask, levels: list[int], heads: list[tuple[Any, ...]], after_key: str
+) -> Taken:
+    """Where rows with and without keys are waiting, one order for all: priority, time, id."""
+    candidates = list(heads)
+    for priority in levels:
+        if len(candidates) - len(heads) >= ask.limit:
+            break
+        found = tx.all(
+            _sql(tx.dialect, _CANDIDATES, ask.table),
+            **tx.dialect.clock(),
+            priority=priority,
+            limit=ask.limit,
+        )
+        candidates += [row for row in found if row[3] in ask.known]
+    candidates.sort(key=lambda row: (-row[1], row[2], row[0]))
+    ids = tuple(row[0] for row in candidates[: ask.limit])
+    rows = tx.dialect.claim(tx, _claim(ask, 0, ids=ids)) if ids else []
+    return Taken(rows, full=len(rows) == ask.limit, after_key=after_key)
+
+
+def _claim(ask: Ask, done: int, *, priority: int = 0, ids: tuple[int, ...] | None = None) -> Claim:
+    return Claim(
+        table=ask.table,
+        owner=ask.session,
+        server_id=ask.server_id,
+        queue=ask.queue,
+        limit=ask.limit - done,
+        first_run_id=ask.first_run_id + done,
+        task_types=tuple(sorted(ask.known)),
+        max_params=PARAMS_LIMIT,
+        priority=priority,
+        ids=ids,
+    )
+
+
+# --- the queue's rate ---------------------------------------------------------------------------
+
+# GCRA: one number a queue, the moment from which the next Task is free of the rate (rulings 3.11).
+# Locked for the length of the claim, on the database's clock, so it holds over all servers.
+
+
+def _allowance(tx: Tx, ask: Ask) -> tuple[int, float | None]:
+    """How many Tasks the rate allows now, and else how many seconds to wait."""
+    if ask.rate_limit is None:
+        return ask.limit, None
+    interval = 1.0 / ask.rate_limit
+    burst = max(1.0, ask.rate_limit / 10)
+    next_free, now = _rate_row(tx, ask.queue)
+    slack = now + burst * interval - max(next_free, now)
+    # A hair of tolerance: without it a wake-up a rounding error early waits a whole interval more.
+    allowed = int(slack / interval + 1e-6)
+    return allowed, None if allowed else max(0.001, interval - slack)
+
+
+def _rate_row(tx: Tx, queue: str) -> tuple[float, float]:
+    lock = "" if not tx.dialect.skip_locked else " FOR UPDATE"
+    sql = (
+        f"SELECT next_free, {tx.dialect.epoch(tx.dialect.utc_now)} FROM ty_rates"
+        f" WHERE queue_name = :queue{lock}"
+    )
+    row = tx.one(sql, queue=queue)
+    if row is None:
+        tx.execute(
+            "INSERT INTO ty_rates (queue_name, next_free) VALUES (:queue, 0)"
+            + tx.dialect.or_nothing("queue_name"),
+            queue=queue,
+        )
+        row = tx.one(sql, queue=queue)
+        assert row is not None
+    return float(row[0]), float(row[1])
+
+
+def _spend(tx: Tx, ask: Ask, taken: int) -> None:
+    if taken and ask.rate_limit is not None:
+        next_free, now = _rate_row(tx, ask.queue)
+        tx.execute(
+            "UPDATE ty_rates SET next_free = :next_free WHERE queue_name = :queue",
+            next_free=max(next_free, now) + taken / ask.rate_limit,
+            queue=ask.queue,
+        )
+
+
+# --- holds --------------------------------------------------------------------------------------
+
+
+def hold_blocked(db: Database, table: str, fleet: Collection[str]) -> int:
+    """Put a hold on rows at the head of the line that no live Server can run; returns how many.
+
+    They would be read by every claim otherwise (100 000 of them cost 20 ms a claim). The row says
+    why in `error_msg`; `release_holds` takes them back when a Server can run them.
+    """
+    return db.run(lambda tx: _hold_unknown(tx, table, fleet) + _hold_unreadable(tx, table))
+
+
+def release_holds(db: Database, table: str, fleet: Collection[str]) -> int:
+    """Take back the holds of rows whose task type a live Server runs by now; returns how many."""
+
+    def work(tx: Tx) -> int:
+        held = tx.all(
+            f"SELECT DISTINCT task_type FROM {tx.dialect.quote(table)}"
+            " WHERE status = 0 AND hold <> 0 AND hold = :hold",
+            hold=int(Hold.HANDLER_UNKNOWN),
+        )
+        return sum(
+            tx.execute(
+                _UNHOLD.format(table=tx.dialect.quote(table)),
+                hold=int(Hold.HANDLER_UNKNOWN),
+                task_type=task_type,
+            )
+            for (task_type,) in held
+            if task_type in fleet
+        )
+
+    return db.run(work)
+
+
+def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
+    levels, keyed = _look(tx, table)
+    heads: list[tuple[Any, ...]] = []
+    for priority in levels:
+        heads += tx.all(
+            _sql(tx.dialect, _CANDIDATES, table),
+            **tx.dialect.clock(),
+            priority=priority,
+            limit=_HEAD,
+        )
+    if keyed:
+        rows = tx.all(_sql(tx.dialect, _FREE_HEADS, table), **tx.dialect.clock(), after_key="")
+        heads += [row[1:] for row in rows if row[1] is not None]
+    unknown: dict[str, list[int]] = {}
+    for row in heads:
+        if row[3] not in fleet:
+            unknown.setdefault(row[3], []).append(row[0])
+    return sum(
+        _hold(tx, table, ids, Hold.HANDLER_UNKNOWN, str(HandlerUnknown(task_type, fleet)))
+        for task_type, ids in unknown.items()
+    )
+
+
+def _hold_unreadable(tx: Tx, table: str) -> int:
+    if not tx.dialect.loose_times:
+        return 0
+    sql = _sql(tx.dialect, _UNREADABLE, table)
+    levels = [
+        row[0]
+        for row in tx.all(
+            f"SELECT DISTINCT priority FROM {tx.dialect.quote(table)} WHERE {tx.dialect.pending}"
+            f" AND {tx.dialect.due()} IS NULL LIMIT 50"
+        )
+    ]
+    ids = [row[0] for level in levels for row in tx.all(sql, priority=level)]
+    why = "schedule_time is not a date that SQLite can read; write YYYY-MM-DD HH:MM:SS (UTC)"
+    return _hold(tx, table, ids, Hold.TIME_UNREADABLE, why) if ids else 0
+
+
+def _hold(tx: Tx, table: str, ids: list[int], hold: Hold, why: str) -> int:
+    sql = _HOLD.format(table=tx.dialect.quote(table), ids=", ".join(map(str, ids)))
+    return tx.execute(sql, hold=int(hold), why=why)
+
+
+@lru_cache(maxsize=1024)
+def _sql(dialect: Dialect, template: str, table: str) -> str:
+    quoted = dialect.quote(table)
+    keyed = dialect.keyed
+    step = _NEXT_KEY.format(table=quoted, keyed=keyed, after="{after}")
+    return template.format(
+        table=quoted,
+        pending=dialect.pending,
+        keyed=keyed,
+        due=dialect.due(),
+        due_h=dialect.due("h.schedule_time"),
+        due_c=dialect.due("c.schedule_time"),
+        due_now=dialect.due_now(),
+        live_key=dialect.live_key.format(key="walk.k"),
+        first=dialect.as_text(f"({step.format(after=':after_key')})"),
+        next=dialect.as_text(f"({step.format(after='walk.k')})"),
+        keys=_KEYS_A_CLAIM,
+        head=_HEAD,
+    )

@@ -1,0 +1,192 @@
+"""Rescue: gives back what nobody runs any more.
+
+Owns three passes. `rescue`: Tasks whose owner is dead or unknown go back to the line (or to the
+end, when they crashed too often or must never run twice). `reconcile`: what a Session owns in the
+database but does not hold, and the other way round. Death itself is certified in `servers.py`; every
+write here repeats the whole guard (id, fence, owner), so a stale reading harms nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, TaskStatus, decide
+from taskyard.db.database import Database, Tx
+from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.servers import SessionRow, sessions
+from taskyard.tasks import settle
+
+_PAGE = 500
+
+# The index over owners holds only rows that are being run, so this reads a handful of entries.
+_OWNERS = "SELECT DISTINCT owner FROM {table} WHERE owner IS NOT NULL"
+
+_ORPHANS = """
+SELECT id, status, fence, run_id, task_type, retry_count, max_retries, crashes, retry_interval,
+       queue, server_id, tenant_id, origin, {age}
+  FROM {table} WHERE owner = :owner AND id > :after ORDER BY id LIMIT {page}
+"""
+
+_OWNED = "SELECT id, fence, status FROM {table} WHERE owner = :owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A row that names a dead owner."""
+
+    id: int
+    status: int
+    fence: int
+    run_id: int
+    task_type: str
+    retry_count: int
+    max_retries: int
+    crashes: int
+    retry_interval: float | None
+    queue: str | None
+    server_id: str
+    tenant_id: str
+    origin: str
+    age: float | None
+
+
+def rescue(db: Database, table: str, *, max_crashes: int) -> int:
+    """Give back the Tasks of a table whose owners are dead or missing; returns how many.
+
+    Reads owners from the rows, not Sessions from their table: so a claim that was committed while
+    its Session was being declared dead is found by the next pass.
+    """
+    owners = db.read(
+        lambda tx: [row[0] for row in tx.all(_OWNERS.format(table=_quoted(tx, table)))]
+    )
+    if not owners:
+        return 0
+    by_session = {row.session: row for row in sessions(db, dead=True)}
+    dead = [o for o in owners if o not in by_session or by_session[o].state == "dead"]
+    return sum(_rescue_owner(db, table, o, by_session.get(o), max_crashes) for o in dead)
+
+
+def owned(db: Database, table: str, session: str) -> dict[int, tuple[int, int]]:
+    """What a Session owns in a table: task id -> (fence, status). The dispatcher compares."""
+    rows = db.read(lambda tx: tx.all(_OWNED.format(table=_quoted(tx, table)), owner=session))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def release_forgotten(
+    db: Database, place: settle.Place, forgotten: Mapping[int, tuple[int, int]]
+) -> int:
+    """Hand back rows that a Session owns but does not hold: a claim whose answer was lost."""
+    orphans = db.read(lambda tx: _orphans(tx, place.table, place.session, 0, ids=list(forgotten)))
+    endings = [
+        _ending(o, Kind.INTERRUPTED, "its claim's answer was lost; it never started", None, 0)
+        for o in orphans
+        if forgotten.get(o.id, (None,))[0] == o.fence
+    ]
+    return _write(db, place, endings, {o.id: o for o in orphans})
+
+
+def close_lost_tracked(db: Database) -> int:
+    """Mark tracked code's Runs as lost whose process is dead; returns how many."""
+
+    def work(tx: Tx) -> int:
+        return tx.execute(
+            "UPDATE ty_runs SET status = 'lost', error = 'its process died',"
+            f" completed_at = {tx.dialect.utc_now}, updated_at = {tx.dialect.utc_now}"
+            " WHERE status = 'running' AND session IN"
+            " (SELECT session FROM ty_servers WHERE state = 'dead' AND kind = 'client')"
+        )
+
+    running = db.read(lambda tx: tx.value("SELECT 1 FROM ty_runs WHERE status = 'running' LIMIT 1"))
+    return db.run(work) if running else 0
+
+
+def _rescue_owner(
+    db: Database, table: str, owner: str, session: SessionRow | None, max_crashes: int
+) -> int:
+    once = _at_most_once(session)
+    why = f"server {session.server_id} died" if session else "its server died"
+    after, count = 0, 0
+    while True:
+        page = db.read(lambda tx, a=after: _orphans(tx, table, owner, a))  # type: ignore[misc]
+        for queue in {o.queue for o in page}:
+            mine = [o for o in page if o.queue == queue]
+            place = settle.Place(table, queue or "", owner, mine[0].server_id)
+            endings = [
+                _ending(o, Kind.LOST, why, max_crashes, int(o.task_type in once)) for o in mine
+            ]
+            count += _write(db, place, endings, {o.id: o for o in mine})
+        if len(page) < _PAGE:
+            return count
+        after = page[-1].id
+
+
+def _orphans(
+    tx: Tx, table: str, owner: str, after: int, ids: list[int] | None = None
+) -> list[Orphan]:
+    sql = _ORPHANS.format(
+        table=_quoted(tx, table),
+        page=_PAGE if ids is None else len(ids) + _PAGE,
+        age=tx.dialect.age("start_time"),
+    )
+    rows = [Orphan(*row) for row in tx.all(sql, owner=owner, after=after)]
+    return rows if ids is None else [row for row in rows if row.id in ids]
+
+
+def _ending(o: Orphan, kind: Kind, why: str, max_crashes: int | None, once: int) -> Ending:
+    outcome = Outcome(run_id=o.run_id, kind=kind, error=why)
+    attempt = Attempt(
+        retry_count=o.retry_count,
+        max_retries=o.max_retries,
+        crashes=o.crashes,
+        retry_interval=o.retry_interval,
+        at_most_once=bool(once),
+        retry=RetryPolicy(),
+    )
+    verdict = decide(outcome, attempt, max_crashes=max_crashes or 0, random=random.random)
+    lost = kind is Kind.LOST
+    return Ending(
+        id=o.id,
+        fence=o.fence,
+        run_id=o.run_id,
+        attempt=o.retry_count + 1,
+        task_status=int(verdict.task_status),
+        retry_count=verdict.retry_count,
+        crashes=verdict.crashes,
+        delay=verdict.delay,
+        error_msg=verdict.error if lost else None,
+        run_status=verdict.run_status.value,
+        output=None,
+        error=verdict.error,
+        payload=None,
+        age=float(o.age) if lost and o.age is not None else None,
+        duration=None,
+        wait=None,
+        cpu_time=None,
+        memory=None,
+        pid=None,
+    )
+
+
+def _write(
+    db: Database, place: settle.Place, endings: list[Ending], orphans: Mapping[int, Orphan]
+) -> int:
+    running = [e for e in endings if orphans[e.id].status == TaskStatus.RUNNING]
+    edited = [e for e in endings if orphans[e.id].status != TaskStatus.RUNNING]
+    written = settle.settle(db, place, running, _nothing).written if running else 0
+    return written + sum(settle.close_edited(db, place, ending, None) for ending in edited)
+
+
+def _nothing(task_id: int) -> ClaimedRow | None:
+    return None
+
+
+def _at_most_once(session: SessionRow | None) -> set[str]:
+    if session is None:
+        return set()
+    return {s["name"] for s in session.specs() if s.get("delivery") == "at_most_once"}
+
+
+def _quoted(tx: Tx, table: str) -> str:
+    return tx.dialect.quote(table)
