@@ -11,7 +11,7 @@ import pytest
 from conformance.past import START, Past, micros
 from taskyard.core.errors import QueueUnknown, RunUnknown
 from taskyard.db.listing import Query, QueryInvalid
-from taskyard.runs import browse
+from taskyard.runs import browse, logs
 
 
 @pytest.fixture
@@ -192,10 +192,9 @@ def test_an_unknown_run_is_an_error(past: Past) -> None:
 def test_logs_come_in_chunks_behind_the_last_one_seen(past: Past) -> None:
     past.log(1, "a\n", "b\n", "c\n")
     past.log(2, "other\n")
-    assert [chunk.text for chunk in browse.logs(past.db, 1)] == ["a\n", "b\n", "c\n"]
-    assert [chunk.seq for chunk in browse.logs(past.db, 1, after=0)] == [1, 2]
-    assert [chunk.seq for chunk in browse.logs(past.db, 1, after=0, limit=1)] == [1]
-    assert browse.logs(past.db, 1, after=2) == browse.logs(past.db, 404) == []
+    assert logs.read(past.db, 1) == [(0, "a\n"), (1, "b\n"), (2, "c\n")]
+    assert logs.read(past.db, 1, after=0, limit=1) == [(1, "b\n")]
+    assert logs.read(past.db, 1, after=2) == logs.read(past.db, 404) == []
 
 
 def test_task_types_are_those_of_finished_and_of_live_runs(past: Past) -> None:

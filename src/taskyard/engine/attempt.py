@@ -14,7 +14,6 @@ import sys
 import traceback
 from asyncio import CancelledError, Task
 from time import monotonic
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from taskyard.context import CURRENT, Call, Context, Reporter
@@ -22,7 +21,7 @@ from taskyard.core.durations import format_duration
 from taskyard.core.errors import Cancel, Retry, Snooze, TaskyardError
 from taskyard.core.lifecycle import Kind
 from taskyard.core.payload import cut_error, dump_result
-from taskyard.engine import measure
+from taskyard.core.tracebacks import error_text
 from taskyard.engine.measure import Meter
 from taskyard.handlers import Handler
 
@@ -225,31 +224,6 @@ def limit_text(live: Live) -> str:
 def said(error: TaskyardError) -> str:
     """One of our own errors, which needs no traceback: the sentence and the remedy."""
     return cut_error(f"{error}\n{error.fix}")
-
-
-def error_text(error: BaseException) -> str:
-    """The traceback of an exception as text of at most 16 KiB, whatever the exception does."""
-    try:
-        trimmed = _without_us(error.__traceback__)
-        told = traceback.TracebackException(type(error), error, trimmed, compact=True)
-        return cut_error("".join(told.format()).rstrip())
-    except BaseException as second:
-        # Its class may have a hostile __str__, __cause__ or __dir__; the names are always safe.
-        return cut_error(
-            f"{type(error).__qualname__} (its traceback can't be shown:"
-            f" {type(second).__qualname__} while formatting it)"
-        )
-
-
-_OURS = (__file__, measure.__file__)
-
-
-def _without_us(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the handler's own frame on."""
-    inner = trace
-    while inner is not None and inner.tb_frame.f_code.co_filename in _OURS:
-        inner = inner.tb_next
-    return inner or trace
 
 
 def _reason(word: str, reason: str) -> str:

@@ -21,11 +21,11 @@ from typing import Any, TypeAlias
 from taskyard.context import Call
 from taskyard.core.errors import HandlerUnknown
 from taskyard.core.lifecycle import Kind
+from taskyard.core.tracebacks import error_text
 from taskyard.engine.attempt import (
     End,
     Live,
     Row,
-    error_text,
     limit_text,
     run_async,
     run_sync,

@@ -1,8 +1,8 @@
 """Capture: how what a Run prints and logs becomes lines of its log.
 
-Owns the form of a line ("2026-11-22T10:00:00.123Z INFO logger message"), the logging handler of a
-runner, and the capture of file descriptors 1 and 2 in runners with one Run at a time, which catches
-what C libraries and child programs print as well. Caps and sending are `outbox.py`'s.
+Owns the logging handler of a runner, and the capture of file descriptors 1 and 2 in runners with one
+Run at a time, which catches what C libraries and child programs print as well. The form of a line is
+`runs/lines.py`'s, sending is `outbox.py`'s.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import threading
 import time
 
 from taskyard.context import CURRENT, Context
-from taskyard.engine.attempt import error_text
 from taskyard.engine.outbox import Outbox
+from taskyard.runs.lines import line, record_line
 
 _PARTIAL = 8 * 1024
 """Bytes of an unfinished line that are kept back; a progress bar may never write a newline."""
@@ -40,9 +40,9 @@ class LogCapture(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         context = getattr(record, "taskyard", None) or CURRENT.get() or self.only
         if isinstance(context, Context) and context.run_id:
-            self._outbox.log(context, _record_line(record))
+            self._outbox.log(context, record_line(record))
         elif self._echo:
-            os.write(2, _record_line(record).encode("utf-8", "replace"))
+            os.write(2, record_line(record).encode("utf-8", "replace"))
 
 
 def install(outbox: Outbox) -> LogCapture:
@@ -65,24 +65,6 @@ def remove_stream_handlers() -> None:
         streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
             root.removeHandler(handler)
-
-
-def line(level: str, name: str, message: str, at: float | None = None) -> str:
-    """One line of a log; `at` is seconds since 1970 (default now)."""
-    seconds = time.time() if at is None else at
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{stamp}.{int(seconds % 1 * 1000):03d}Z {level} {name} {message}\n"
-
-
-def _record_line(record: logging.LogRecord) -> str:
-    try:
-        message = record.getMessage()
-    except Exception as error:
-        # A wrong "%d" must not cost the line, nor the Run.
-        message = f"{record.msg} (not formatted: {type(error).__name__})"
-    if record.exc_info and record.exc_info[1] is not None:
-        message = f"{message}\n{error_text(record.exc_info[1])}"
-    return line(record.levelname, record.name, message, record.created)
 
 
 class StreamCapture:

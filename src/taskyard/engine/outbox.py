@@ -1,8 +1,8 @@
 """Outbox: everything that a runner tells its supervisor about its Runs, gathered and in order.
 
-Owns the order (the last log lines of a Run go before its Outcome), the batching, and the cap on
-logs. It is the Reporter of every Context: written to by any thread, and never waited for longer
-than the socket takes.
+Owns the order (the last log lines of a Run go before its Outcome) and the batching. It is the
+Reporter of every Context: written to by any thread, and never waited for longer than the socket
+takes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ from typing import Any, TypeAlias
 from taskyard.context import Context, Transaction
 from taskyard.engine.attempt import Row
 from taskyard.engine.wire import Channel
-
-LOG_CAP = 1024 * 1024
-"""Bytes of log that one Run may have."""
-
-LOG_CHUNK = 64 * 1024
-"""Bytes of one chunk; about what one row of the log table holds."""
+from taskyard.runs.lines import LOG_CHUNK, Chunk, RunLog
 
 PROGRESS_EVERY = 1.0
 """Seconds between two reports of progress."""
@@ -31,65 +26,7 @@ PROGRESS_EVERY = 1.0
 NOTE_LENGTH = 500
 """Characters of a note of progress; it is a line on a page."""
 
-Chunk: TypeAlias = tuple[int, int, str]
 Transactions: TypeAlias = Callable[[Context], AbstractContextManager[Transaction]]
-
-
-class RunLog:
-    """The log of one Run on its way out."""
-
-    __slots__ = ("_lines", "_seq", "_waiting", "_written")
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._waiting = 0
-        self._written = 0
-        self._seq = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing more will be kept."""
-        return self._written >= LOG_CAP
-
-    def write(self, text: str) -> int:
-        """Take one or more whole lines; returns how many bytes wait."""
-        # Databases store neither NUL nor lone surrogates, and handlers print what files contain.
-        data = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
-        room = LOG_CAP - self._written
-        self._written += min(len(data), room)
-        if len(data) > room:
-            if room <= 0:
-                return self._waiting
-            data = data[:room].rstrip() + f"\n… cut: a run keeps {LOG_CAP:,} bytes …\n".encode()
-        self._lines.append(data)
-        self._waiting += len(data)
-        return self._waiting
-
-    def take(self, run_id: int) -> list[Chunk]:
-        """The lines that wait, as chunks (run_id, seq, text)."""
-        data = b"".join(self._lines)
-        self._lines.clear()
-        self._waiting = 0
-        chunks = [
-            (run_id, self._seq + index, part.decode("utf-8", "replace"))
-            for index, part in enumerate(_parts(data))
-        ]
-        self._seq += len(chunks)
-        return chunks
-
-
-def _parts(data: bytes) -> list[bytes]:
-    """`data` in parts of at most LOG_CHUNK bytes, between lines, at worst between characters."""
-    parts = []
-    while len(data) > LOG_CHUNK:
-        end = data.rfind(b"\n", 0, LOG_CHUNK) + 1
-        if not end:
-            end = LOG_CHUNK
-            while data[end] & 0xC0 == 0x80:
-                end -= 1
-        parts.append(data[:end])
-        data = data[end:]
-    return [*parts, data] if data else parts
 
 
 class Outbox:

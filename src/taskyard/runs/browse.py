@@ -1,14 +1,14 @@
 """Browse: Runs as people look at them, the live ones among the finished.
 
-Owns the list of Runs, one Run in full, its log, and which task types there are. A finished Run is a
-row of `ty_runs`; a live one is its Task's row, which still has an owner (rulings 3.3). Reads only:
-who writes is `record.py` and `tasks/settle.py`.
+Owns the list of Runs, one Run in full, and which task types there are. A finished Run is a row of
+`ty_runs`; a live one is its Task's row, which still has an owner (rulings 3.3). Reads only: who
+writes is `record.py` and `tasks/settle.py`; logs are `logs.py`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -88,14 +88,6 @@ RUNS = Listing(
 _FINISHED = Source("ty_runs")
 
 
-@dataclass(frozen=True, slots=True)
-class LogChunk:
-    """Some lines of a Run's log; `seq` counts the chunks of a Run."""
-
-    seq: int
-    text: str
-
-
 def list_runs(db: Database, query: Query) -> Page:
     """One page of Runs, live and finished, at one moment; the newest first unless asked otherwise.
 
@@ -124,20 +116,6 @@ def show_run(db: Database, run_id: int) -> dict[str, Any]:
         if run is not None:
             return _presented(run)
     raise RunUnknown(run_id)
-
-
-def logs(db: Database, run_id: int, *, after: int = -1, limit: int = 1_000) -> list[LogChunk]:
-    """The chunks of a Run's log behind chunk `after`, at most `limit` of them."""
-    rows = db.read(
-        lambda tx: tx.all(
-            "SELECT seq, text FROM ty_run_logs WHERE run_id = :run_id AND seq > :after"
-            " ORDER BY seq LIMIT :limit",
-            run_id=run_id,
-            after=after,
-            limit=limit,
-        )
-    )
-    return [LogChunk(*row) for row in rows]
 
 
 def task_types(db: Database) -> list[str]:

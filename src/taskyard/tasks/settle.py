@@ -24,13 +24,16 @@ from taskyard.runs import record
 logger = logging.getLogger("taskyard.settle")
 
 _READ_BACK = """
-SELECT t.id, t.status, t.fence, t.owner, (SELECT 1 FROM ty_runs AS r WHERE r.id = :run_id)
+SELECT t.status, t.fence, t.owner, (SELECT r.status FROM ty_runs AS r WHERE r.id = :run_id)
   FROM {table} AS t WHERE t.id = :id
 """
 
 _CLEAR_OWNER = """
 UPDATE {table} SET owner = NULL WHERE id = :id AND fence = :fence AND owner = :owner
 """
+
+
+_LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def settle(
         )
         hit = _one_by_one(db, place, endings)
     missed = [ending for ending in endings if ending.id not in hit]
-    superseded = [e.id for e in missed if not _resolve(db, place, e, claimed(e.id))]
+    superseded = [e.id for e in missed if not _second_look(db, place, e, claimed(e.id))]
     return Settled(written=len(endings) - len(superseded), superseded=superseded)
 
 
@@ -142,30 +145,33 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace("\x00", "?")
 
 
-def _resolve(db: Database, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
-    """Was this ending written after all (a commit whose answer was lost)? Else close what is left."""
-    found = db.read(
+def _second_look(db: Database, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
+    """Was this end written after all (a commit whose answer was lost)? Else close what is left."""
+    for _ in range(_LOOKS):
+        found = _read_back(db, place, ending)
+        if found is None:
+            close_edited(db, place, ending, row)
+            return False
+        status, fence, owner, run_status = found
+        if (owner, fence) != (place.session, ending.fence):
+            return bool(run_status == ending.run_status)
+        if status != TaskStatus.RUNNING:
+            close_edited(db, place, ending, row)
+            return False
+        # Still ours and running: somebody changed another column just then.
+        if db.run(lambda tx: _write(tx, place, [ending])):
+            return True
+    raise RuntimeError(f"task {place.table}/{ending.id} is ours and yet cannot be settled")
+
+
+def _read_back(db: Database, place: Place, ending: Ending) -> tuple[Any, ...] | None:
+    return db.read(
         lambda tx: tx.one(
             _READ_BACK.format(table=tx.dialect.quote(place.table)),
             id=ending.id,
             run_id=ending.run_id,
         )
     )
-    if found is None:
-        close_edited(db, place, ending, row)
-        return False
-    _, status, fence, owner, has_run = found
-    if owner == place.session and fence == ending.fence and status != TaskStatus.RUNNING:
-        close_edited(db, place, ending, row)
-        return False
-    return bool(has_run) and _is_own_run(db, place, ending)
-
-
-def _is_own_run(db: Database, place: Place, ending: Ending) -> bool:
-    status = db.read(
-        lambda tx: tx.value("SELECT status FROM ty_runs WHERE id = :id", id=ending.run_id)
-    )
-    return bool(status == ending.run_status)
 
 
 def _close(tx: Tx, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
