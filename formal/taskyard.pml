@@ -178,7 +178,9 @@ inline put_settle(what, t, f) {
     :: what == RETRY -> row[t].status = PENDING; row[t].retried = true
     :: what == RELEASE -> row[t].status = PENDING
     fi;
+#ifndef M_SETTLE_KEEPS_OWNER
     row[t].owner = NOBODY;
+#endif
     row[t].ran = true;
     row[t].edited = false;
     check()

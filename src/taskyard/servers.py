@@ -1,7 +1,7 @@
 """Servers: the machines' supervisors, their Sessions, and who of them lives.
 
 Owns `ty_servers`: registering a Session, its beats, draining, and the certificate that a Session is
-dead, which is irrevocable (protocol I9). What happens to a dead Session's Tasks is `tasks/rescue.py`'s.
+dead, which is irrevocable. What happens to a dead Session's Tasks is `tasks/rescue.py`'s.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A row of `ty_servers`; times are seconds since 1970 (UTC), `lease_left` and `beat_age` seconds."""
+    """A row of `ty_servers`; times are seconds since 1970, lease_left and beat_age seconds."""
 
     session: str
     server_id: str
@@ -251,13 +251,8 @@ def _rows(tx: Tx, rest: str, **parameters: Any) -> list[SessionRow]:
         started=epoch("started_at"),
         now=epoch(tx.dialect.utc_now),
     )
-    return [
-        SessionRow(*(float(v) if i in _FLOATS else v for i, v in enumerate(row)))
-        for row in tx.all(sql + rest, **parameters)
-    ]
-
-
-_FLOATS = range(10, 15)
+    found: list[Any] = tx.all(sql + rest, **parameters)
+    return [SessionRow(*row[:10], *map(float, row[10:15]), *row[15:]) for row in found]
 
 
 def _read(path: str) -> str:

@@ -1,4 +1,4 @@
-"""A runner process as its supervisor sees it, for tests: exec'd over a socketpair, read with limits."""
+"""A runner process as its supervisor sees it: exec'd over a socketpair, waited for with limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from taskyard.engine.outbox import Row
+from taskyard.context import Call
+from taskyard.engine.attempt import Row
 from taskyard.engine.wire import Decoder, encode
 
 SRC = Path(__file__).parents[2] / "src"
@@ -49,7 +50,7 @@ class RunnerProcess:
             )
         self.hello = self.wait_for("hello", within=30)
 
-    def start(self, *calls: tuple[int, str] | tuple[int, str, str], **fields: Any) -> None:
+    def start(self, *calls: tuple[Any, ...], **fields: Any) -> None:
         """Send calls: (run id, task type[, params]), with more fields of `Call` for all of them."""
         self.send({"t": "start", "calls": [_call(*call, **fields) for call in calls]})
 
@@ -59,7 +60,7 @@ class RunnerProcess:
     def run(self, task_type: str, params: str | None = None, **fields: Any) -> dict[str, Any]:
         """Start one call and wait for its outcome."""
         run_id = 1 + max(self.outcomes(), default=0)
-        self.start((run_id, task_type, *([] if params is None else [params])), **fields)
+        self.start((run_id, task_type, params), **fields)
         return self.outcome(run_id)
 
     def outcome(self, run_id: int, within: float = 20) -> dict[str, Any]:
@@ -127,13 +128,22 @@ class RunnerProcess:
         return self.process.stderr.read().decode()[-3000:]
 
 
-_FIELDS = ("run_id", "kind", "output", "error", "delay", "started", "finished", "cpu", "memory")
-_FIELDS += ("pid",)
-assert len(_FIELDS) == len(Row.__args__)  # type: ignore[attr-defined]
+_FIELDS = [
+    "run_id",
+    "kind",
+    "output",
+    "error",
+    "delay",
+    "started",
+    "finished",
+    "cpu",
+    "memory",
+    "pid",
+]
+assert len(_FIELDS) == len(get_args(Row))
 
 
 def _call(run_id: int, task_type: str, params: str | None = None, **fields: Any) -> list[Any]:
-    known = {"attempt": 1, "retry_count": 0, "max_retries": 3, "retry_interval": None}
-    known |= {"timeout": None, "tenant_id": "", "origin": "enqueued", "context": None}
-    known |= {"checkpoint": None, **fields}
-    return [run_id, "default_tasks", run_id, 1, task_type, "default", params, *known.values()]
+    fixed = (run_id, "default_tasks", run_id, 1, task_type, "default", params)
+    # As long as what a supervisor sends: the fields behind are for later versions.
+    return list(Call(*fixed, **{"max_retries": 3, **fields}))[:16]

@@ -1,4 +1,4 @@
-"""The runner: a real process over a socketpair, with handlers that behave and handlers that don't."""
+"""The runner: a real process over a socketpair, with handlers that behave and others."""
 
 from __future__ import annotations
 

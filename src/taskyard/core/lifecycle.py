@@ -102,7 +102,7 @@ class RetryPolicy:
     jitter: bool = True
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
-        """Seconds to wait after failed attempt `attempt` (1 is the first); `random()` is in [0, 1)."""
+        """Seconds to wait after failed attempt `attempt` (the first is 1); `random()` in [0, 1)."""
         # Past 2**40 the power alone is beyond any cap; without the bound attempt 2000 overflows.
         raw = self.base if self.kind == "fixed" else self.base * 2.0 ** min(attempt - 1, 40)
         seconds = min(self.cap, raw)
@@ -182,7 +182,7 @@ _RUN_STATUS = {
 def decide(
     outcome: Outcome, attempt: Attempt, *, max_crashes: int, random: Callable[[], float]
 ) -> Verdict:
-    """Judge an Outcome: what becomes of the Task (`house.md` 4, rulings 1.1, protocol G1-G2, G10-G12).
+    """Judge an Outcome: what becomes of the Task.
 
     `max_crashes` is the number of lost attempts at which a Task is parked as failed. `random` feeds
     the jitter. `SETTLED` has been judged by its own transaction and is refused with ValueError.
@@ -214,7 +214,7 @@ def _after_failure(outcome: Outcome, attempt: Attempt, random: Callable[[], floa
 
 
 def _retry_delay(outcome: Outcome, attempt: Attempt, random: Callable[[], float]) -> float:
-    """`raise Retry(after=)` beats the Task's own retry_interval, which beats the Handler's policy."""
+    """`Retry(after=)` beats the Task's retry_interval, which beats the Handler's policy."""
     if outcome.kind is Kind.RETRY and outcome.delay is not None:
         return outcome.delay
     if attempt.retry_interval is not None:

@@ -1,7 +1,7 @@
 """Tracebacks: an exception as text, whatever the exception does.
 
-Owns the form in which errors of user code are kept: readable, within the limit of an error text, and
-beginning with the user's own frame.
+Owns the form in which errors of user code are kept: readable, within the limit of an error text,
+and beginning with the user's own frame.
 """
 
 from __future__ import annotations

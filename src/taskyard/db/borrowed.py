@@ -1,7 +1,7 @@
 """Borrowed: a Tx on a connection that belongs to the caller.
 
 Owns the recognition of what callers hand over: a DB-API connection, a SQLAlchemy connection, or a
-SQLAlchemy session. Nothing here commits, rolls back or closes: that is the caller's (protocol 3.3 i).
+SQLAlchemy session. Nothing here commits, rolls back or closes: that is the caller's.
 """
 
 from __future__ import annotations

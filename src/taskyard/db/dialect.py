@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
+from taskyard.db.rows import Claim, ClaimedRow, Head, Settlement, When
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -67,6 +67,50 @@ RUN_COLUMNS = (
     " execution_time, started_at, completed_at, claimed_at, created_at, updated_at"
 )
 """The columns that settle fills, in this order, in every family."""
+
+
+KEYS_A_LOOK = 200
+"""Exclusive keys that one look goes through; the next goes on behind the last of them."""
+
+# One index probe a priority, and one for what has a key: the cost does not depend on the table.
+_LOOK = """
+WITH RECURSIVE level (p) AS (
+  SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
+  UNION ALL
+  SELECT (SELECT priority FROM {table} WHERE {pending} AND priority < level.p
+           ORDER BY priority DESC LIMIT 1)
+    FROM level WHERE level.p IS NOT NULL
+)
+SELECT p, 0 FROM level
+ WHERE p IS NOT NULL
+   AND (SELECT {due} FROM {table} WHERE {pending} AND priority = level.p AND {due} IS NOT NULL
+         ORDER BY priority, {due}, id LIMIT 1) <= {due_now}
+UNION ALL
+SELECT 0, 1 WHERE EXISTS (SELECT 1 FROM {table} WHERE {keyed})
+"""
+
+# One row a key, so that a hundred thousand Tasks of one key cost a look no more than one (they cost
+# 30 ms when they were scanned).
+_FREE_HEADS = """
+WITH RECURSIVE walk (k, n) AS (
+  SELECT {first}, 1
+  UNION ALL
+  SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
+)
+SELECT walk.k, h.id, h.priority, {due_h}, h.task_type
+  FROM walk LEFT JOIN {table} AS h ON h.id = (
+    SELECT c.id FROM {table} AS c
+     WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
+       AND NOT EXISTS (
+         SELECT 1 FROM {table} AS r
+          WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL)
+     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1)
+ WHERE walk.k IS NOT NULL
+"""
+
+_NEXT_KEY = """
+SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > {after} ORDER BY excl_key LIMIT 1
+"""
 
 
 class Dialect(ABC):
@@ -123,9 +167,6 @@ class Dialect(ABC):
         """Expression cast so that both halves of a recursive query have one type."""
         return expression
 
-    live_key: ClassVar[str] = "excl_key = {key} AND excl_key IS NOT NULL AND owner IS NOT NULL"
-    """Condition: a row holds the exclusive key `{key}`."""
-
     def or_nothing(self, key: str) -> str:
         """End of an INSERT that does nothing where the row is there already."""
         return " ON CONFLICT DO NOTHING"
@@ -146,6 +187,22 @@ class Dialect(ABC):
         """Parameters that stand for the database's clock, where SQL cannot say it itself."""
         return {}
 
+    # --- what could be claimed ------------------------------------------------------------------
+
+    def look(self, tx: Tx, table: str) -> tuple[Iterable[int], bool]:
+        """The priorities that have something due, highest first; and whether any key waits."""
+        found = tx.all(_sql(self, _LOOK, table), **self.clock())
+        return [row[0] for row in found if not row[1]], any(row[1] for row in found)
+
+    def free_heads(self, tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
+        """Of each exclusive key behind `after` that nobody holds, the row that is next.
+
+        Returns them and the key to go on behind ('' after the last).
+        """
+        rows = tx.all(_sql(self, _FREE_HEADS, table), **self.clock(), after=after)
+        more = max((row[0] for row in rows), default="") if len(rows) >= KEYS_A_LOOK else ""
+        return [Head(*row[1:]) for row in rows if row[1] is not None], more
+
     # --- the two hot statements -----------------------------------------------------------------
 
     @abstractmethod
@@ -154,7 +211,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
-        """Write endings under the fence and insert their Runs; the ids of the Tasks that were hit."""
+        """Write endings under the fence and insert their Runs; returns the ids that were hit."""
 
     # --- enqueue --------------------------------------------------------------------------------
 
@@ -238,8 +295,26 @@ class Dialect(ABC):
         """Keyword arguments for `sqlalchemy.create_engine`."""
         return {}
 
-    def on_connect(self, connection: Any) -> None:
+    def on_connect(self, connection: Any) -> None:  # noqa: B027 (most need nothing)
         """Prepare a new driver connection."""
+
+
+@lru_cache(maxsize=1024)
+def _sql(dialect: Dialect, template: str, table: str) -> str:
+    quoted = dialect.quote(table)
+    step = _NEXT_KEY.format(table=quoted, keyed=dialect.keyed, after="{after}")
+    return template.format(
+        table=quoted,
+        pending=dialect.pending,
+        keyed=dialect.keyed,
+        due=dialect.due(),
+        due_h=dialect.due("h.schedule_time"),
+        due_c=dialect.due("c.schedule_time"),
+        due_now=dialect.due_now(),
+        first=dialect.as_text(f"({step.format(after=':after')})"),
+        next=dialect.as_text(f"({step.format(after='walk.k')})"),
+        keys=KEYS_A_LOOK,
+    )
 
 
 @lru_cache(maxsize=2048)

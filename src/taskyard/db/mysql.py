@@ -7,14 +7,14 @@ transaction, and virtual columns stand in for the predicates of the indexes (rul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from taskyard.db.dialect import RUN_COLUMNS, Dialect
-from taskyard.db.rows import Claim, ClaimedRow, Ending, Settlement, When
+from taskyard.db.dialect import KEYS_A_LOOK, RUN_COLUMNS, Dialect
+from taskyard.db.rows import Claim, ClaimedRow, Ending, Head, Settlement, When
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -26,12 +26,36 @@ SELECT id, fence + 1, task_type,
        CASE WHEN OCTET_LENGTH(task_params) <= :max_params THEN task_params END,
        COALESCE(OCTET_LENGTH(task_params), 0), COALESCE(retry_count, 0), COALESCE(max_retries, 0),
        crashes, retry_interval, timeout, tenant_id, origin, context, excl_key,
-       GREATEST(0, TIMESTAMPDIFF(MICROSECOND, GREATEST(schedule_time, COALESCE(created_at, schedule_time)),
+       GREATEST(0, TIMESTAMPDIFF(MICROSECOND,
+                                 GREATEST(schedule_time, COALESCE(created_at, schedule_time)),
                                  NOW(6))) / 1000000.0E0
   FROM {table}
  WHERE {where}
    AND EXISTS (SELECT 1 FROM ty_servers WHERE session = :owner AND state = 'live')
  ORDER BY schedule_time, id LIMIT :limit FOR UPDATE SKIP LOCKED
+"""
+
+_TOP = """
+SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1),
+       EXISTS (SELECT 1 FROM {table} WHERE {keyed})
+"""
+
+_LEVEL = """
+SELECT (SELECT schedule_time FROM {table} WHERE {pending} AND priority = :level
+         ORDER BY schedule_time LIMIT 1) <= NOW(6),
+       (SELECT priority FROM {table} WHERE {pending} AND priority < :level
+         ORDER BY priority DESC LIMIT 1)
+"""
+
+_NEXT_KEY = """
+SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > :after ORDER BY excl_key LIMIT 1
+"""
+
+_HEAD_OF_KEY = """
+SELECT id, priority, schedule_time, task_type FROM {table}
+ WHERE {keyed} AND excl_key = :key AND owner IS NULL AND schedule_time <= NOW(6)
+   AND NOT EXISTS (SELECT 1 FROM {table} AS r WHERE r.excl_live = :key)
+ ORDER BY priority DESC, schedule_time, id LIMIT 1
 """
 
 _NUMBER_FROM = "SET @taskyard_run := :first_run_id - 1"
@@ -122,10 +146,10 @@ class MySQL(Dialect):
     now = "NOW(6)"
     utc_now = "UTC_TIMESTAMP(6)"
     pending = "status = 0 AND hold = 0 AND keyed = 0"
-    keyed = "status = 0 AND hold = 0 AND keyed = 1"
+    keyed = "status = 0 AND hold = 0 AND excl_key IS NOT NULL"
     time_type = "datetime(6)"
     table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
-    base_columns = {
+    base_columns: ClassVar = {
         "id": "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY",
         "task_type": "task_type varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL",
         "task_params": "task_params longtext",
@@ -143,7 +167,7 @@ class MySQL(Dialect):
             " ON UPDATE CURRENT_TIMESTAMP(6)"
         ),
     }
-    own_columns = {
+    own_columns: ClassVar = {
         "priority": "priority smallint NOT NULL DEFAULT 0",
         "tenant_id": f"tenant_id varchar(64) {_BINARY} NOT NULL DEFAULT ''",
         "timeout": "timeout double DEFAULT NULL",
@@ -251,13 +275,36 @@ class MySQL(Dialect):
     def utc_after(self, seconds: str) -> str:
         return f"UTC_TIMESTAMP(6) + INTERVAL ROUND(({seconds}) * 1000000) MICROSECOND"
 
-    live_key = "excl_live = {key}"
-
     def or_nothing(self, key: str) -> str:
         return f" ON DUPLICATE KEY UPDATE {key} = {key}"
 
-    def as_text(self, expression: str) -> str:
-        return f"CAST({expression} AS CHAR(190))"
+    # Both looks differ because these servers read a whole index where a range depends on an outer
+    # row (200 000 pending rows: 55 ms); with constants each probe is one entry.
+
+    def look(self, tx: Tx, table: str) -> tuple[Iterable[int], bool]:
+        quoted = self.quote(table)
+        top, keyed = tx.all(_TOP.format(table=quoted, pending=self.pending, keyed=self.keyed))[0]
+        return self._due_levels(tx, quoted, top), bool(keyed)
+
+    def _due_levels(self, tx: Tx, table: str, level: int | None) -> Iterator[int]:
+        sql = _LEVEL.format(table=table, pending=self.pending)
+        while level is not None:
+            due, below = tx.all(sql, level=level)[0]
+            if due:
+                yield level
+            level = below
+
+    def free_heads(self, tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
+        step = _NEXT_KEY.format(table=self.quote(table), keyed=self.keyed)
+        probe = _HEAD_OF_KEY.format(table=self.quote(table), keyed=self.keyed)
+        heads: list[Head] = []
+        for _ in range(KEYS_A_LOOK):
+            key = tx.value(step, after=after)
+            if key is None:
+                return heads, ""
+            heads += [Head(*row) for row in tx.all(probe, key=key)]
+            after = key
+        return heads, after
 
     def iso(self, column: str) -> str:
         # The server's own zone at this moment: task tables keep its local time (rulings 1.2).

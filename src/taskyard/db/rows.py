@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 When = tuple[float | None, float | None]
 """When a new Task is due: seconds since 1970, or seconds from now; neither is now."""
@@ -36,6 +36,15 @@ class ClaimedRow(NamedTuple):
     context: str | None
     excl_key: str | None
     waited: float
+
+
+class Head(NamedTuple):
+    """A Task that could be claimed next; `due` is whatever the dialect orders times by."""
+
+    id: int
+    priority: int
+    due: Any
+    task_type: str
 
 
 class Ending(NamedTuple):

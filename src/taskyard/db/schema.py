@@ -19,7 +19,7 @@ Moment = (
 """A UTC time; on SQLite text `YYYY-MM-DD HH:MM:SS.ffffff`."""
 
 LongText = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-Float = sa.Double()
+Float: sa.Double[float] = sa.Double()
 # SQLite gives a rowid only to a column of exactly this type.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.db.dialect import RUN_COLUMNS, Dialect
 from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # `datetime()` drops fractions of a second, so times are compared as milliseconds (rulings 3.5).
 _MILLISECONDS = "CAST((julianday({column}) - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)"
+
+_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 _CLAIM = """
 WITH pick AS MATERIALIZED (
@@ -83,30 +85,30 @@ class SQLite(Dialect):
     """SQLite 3.35 and newer (UPDATE ... FROM, RETURNING)."""
 
     name = "sqlite"
-    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-    utc_now = now
+    now = _NOW
+    utc_now = _NOW
     pending = "status = 0 AND hold = 0 AND excl_key IS NULL"
     keyed = "status = 0 AND hold = 0 AND excl_key IS NOT NULL"
     skip_locked = ""  # a writing transaction is alone; there is nothing to skip
 
     loose_times = True
     time_type = "text"
-    base_columns = {
+    base_columns: ClassVar = {
         "id": "id INTEGER PRIMARY KEY AUTOINCREMENT",
         "task_type": "task_type varchar(255) NOT NULL",
         "task_params": "task_params text",
         "status": "status smallint NOT NULL DEFAULT 0",
-        "schedule_time": "schedule_time text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+        "schedule_time": f"schedule_time text NOT NULL DEFAULT ({_NOW})",
         "start_time": "start_time text",
         "end_time": "end_time text",
         "retry_count": "retry_count integer NOT NULL DEFAULT 0",
         "max_retries": "max_retries integer NOT NULL DEFAULT 3",
         "error_msg": "error_msg text",
         "server_id": "server_id varchar(50) NOT NULL DEFAULT ''",
-        "created_at": "created_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
-        "updated_at": "updated_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))",
+        "created_at": f"created_at text NOT NULL DEFAULT ({_NOW})",
+        "updated_at": f"updated_at text NOT NULL DEFAULT ({_NOW})",
     }
-    own_columns = {
+    own_columns: ClassVar = {
         "priority": "priority smallint NOT NULL DEFAULT 0",
         "tenant_id": "tenant_id varchar(64) NOT NULL DEFAULT ''",
         "timeout": "timeout double",
@@ -292,7 +294,7 @@ def stamp(moment: datetime) -> str:
 
 
 def _parameters(e: Any, now: datetime, common: dict[str, Any]) -> dict[str, Any]:
-    row = e._asdict()
+    row: dict[str, Any] = e._asdict()
     row.update(common)
     started = None if e.age is None else now - timedelta(seconds=e.age)
     ended = now if started is None else started + timedelta(seconds=e.duration or 0.0)

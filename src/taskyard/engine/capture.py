@@ -1,8 +1,8 @@
 """Capture: how what a Run prints and logs becomes lines of its log.
 
-Owns the logging handler of a runner, and the capture of file descriptors 1 and 2 in runners with one
-Run at a time, which catches what C libraries and child programs print as well. The form of a line is
-`runs/lines.py`'s, sending is `outbox.py`'s.
+Owns the logging handler of a runner, and the capture of file descriptors 1 and 2 in runners with
+one Run at a time, which catches what C libraries and child programs print as well. The form of a
+line is `runs/lines.py`'s, sending is `outbox.py`'s.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Dispatcher:
         self._wake.set()
 
     def interrupt(self) -> None:
-        """Raise the flag of every running handler at a stop: they may end in order, or be killed."""
+        """Tell every running handler that the Server stops: it may end in order, or is killed."""
         with self._lock:
             works = [work for work in self._held.values() if work.sent and not work.outcome]
         self._post.pool.interrupt(works)
@@ -235,7 +235,8 @@ class Dispatcher:
             ]
             stale = 0.25 if any(lane.ready for lane in self._lanes.values()) else 60.0
             reconcile = self._reconcile_at if self._held else now + 60.0
-        return max(0.0, min([*looks, reconcile, now + stale]) - now)
+        first: float = min([*looks, reconcile, now + stale])
+        return max(0.0, first - now)
 
     # --- settle ---------------------------------------------------------------------------------
 

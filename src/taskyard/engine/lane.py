@@ -1,8 +1,8 @@
 """Lane: a Queue as one Server works it: its settings, what runs, what was taken ahead.
 
 Owns how many Tasks a Queue may run and take. Small `max_workers` must not mean small claims for
-short Tasks, so a bounded number is taken ahead of free workers, sized by what the Tasks were measured
-to take, and handed back when they don't get their turn within a second (rulings 1.6).
+short Tasks, so a bounded number is taken ahead of free workers, sized by what the Tasks were
+measured to take, and handed back when they don't get their turn within a second.
 """
 
 from __future__ import annotations

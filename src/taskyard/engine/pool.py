@@ -1,9 +1,9 @@
 """Pool: the Runners of one Session.
 
 Owns which Runner gets which call, what is read from them, time limits that a Runner cannot keep
-itself, and what a Runner's death means for the calls it had (rulings 1.1, 3.8). One thread reads all
-wires and starts all processes: a Runner's death signal hangs on the thread that started it. What an
-Outcome means is not judged here.
+itself, and what a Runner's death means for the calls it had. One thread reads all wires and starts
+all processes: a Runner's death signal hangs on the thread that started it. What an Outcome means is
+not judged here.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Pool:
                     return
 
     def _keep_staffed(self) -> None:
-        """Start what is missing, dismiss what is not needed, and give waiting work to whom is free."""
+        """Start what is missing, dismiss what is not needed, give waiting work to whom is free."""
         with self._lock:
             if self._stopping:
                 return

@@ -1,8 +1,8 @@
 """Scribe: writes down what running handlers say, beside the work and never in its way.
 
 Owns one thread that gathers log chunks and progress and writes them a few times a second; with
-`log_dir` set also the files of requirement 5. When the database is away or too slow, the oldest lines
-are dropped rather than the memory filled.
+`log_dir` set also a file a Run. When the database is away or too slow, the oldest lines are dropped
+rather than the memory filled.
 """
 
 from __future__ import annotations

@@ -321,17 +321,18 @@ class Life:
             gone = servers.is_same_machine(row) and servers.is_process_gone(row)
             if gone:
                 self._certify_gone(row)
-            elif row.lease_left < 0 and self.heart.healthy_for() >= self.settings.lease:
-                # After an outage every lease looks expired; only who was well for a whole lease
-                # may judge others (protocol, finding 6).
-                if servers.certify_expired(self.db, row.session):
-                    logger.warning("server %s (%s) is lost", row.server_id, row.session)
+            elif self._may_judge(row) and servers.certify_expired(self.db, row.session):
+                logger.warning("server %s (%s) is lost", row.server_id, row.session)
         for table in self.db.read(tables.task_tables):
             count = rescue.rescue(self.db, table, max_crashes=self.settings.max_crashes)
             if count:
                 logger.warning("%d tasks of %s were given back from dead servers", count, table)
                 self._rung(table)
         rescue.close_lost_tracked(self.db)
+
+    def _may_judge(self, row: servers.SessionRow) -> bool:
+        """After an outage every lease looks expired: only who was well for a whole lease judges."""
+        return row.lease_left < 0 and self.heart.healthy_for() >= self.settings.lease
 
     def _certify_gone(self, row: servers.SessionRow) -> None:
         if row.server_id == self.settings.server_id:
@@ -371,7 +372,7 @@ class Life:
         self.spool.close()
 
     def _end(self) -> None:
-        """Stop in order: nothing new, running handlers get `grace` seconds, then a flag, then end."""
+        """Stop in order: nothing new; running handlers get `grace` seconds, a flag, an end."""
         with contextlib.suppress(Exception):
             servers.start_draining(self.db, self.session)
         self.chores.stop()

@@ -59,6 +59,8 @@ class Work:
             row.origin,
             row.context,
             self.checkpoint,
+            row.crashes,
+            row.waited + (0.0 if self.sent is None else self.sent - self.claimed),
         ]
 
 

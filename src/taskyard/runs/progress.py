@@ -16,8 +16,8 @@ _UPDATE = "UPDATE ty_progress SET {changes} WHERE task_table = :t AND task_id = 
 
 _INSERT = (
     "INSERT INTO ty_progress (task_table, task_id, run_id, done, total, note, checkpoint,"
-    " updated_at) SELECT :t, :id, :run_id, :done, :total, :note, :checkpoint, {now} FROM ty_counters"
-    " WHERE name = 'run_id' AND " + _ALIVE
+    " updated_at) SELECT :t, :id, :run_id, :done, :total, :note, :checkpoint, {now}"
+    " FROM ty_counters WHERE name = 'run_id' AND " + _ALIVE
 )
 
 Progress = tuple[float, float | None, str | None]

@@ -124,7 +124,7 @@ def list_tasks(db: Database, query: Query) -> Page:
 
 
 def show_task(db: Database, ref: TaskRef) -> dict[str, Any]:
-    """One Task with its parameters, error, context and what its handler told; raises TaskUnknown."""
+    """One Task with its parameters, error, context and progress; raises TaskUnknown."""
     return db.read(partial(_show, ref=ref))
 
 
@@ -152,7 +152,7 @@ def _queues(tx: Tx) -> dict[str, str]:
 
 
 def _sources(tx: Tx, tables: list[str], status: Any) -> list[Source]:
-    """The tables as sources; where only waiting or running Tasks are asked for, by their indexes."""
+    """The tables as sources; waiting or running Tasks alone are read by their own indexes."""
     asked = None if status is None else set(read_filter(TASKS, "status", status))
     where = [""]
     if asked == {int(TaskStatus.PENDING)}:

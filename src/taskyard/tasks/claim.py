@@ -6,68 +6,26 @@ ends (`settle.py`). The taking statement itself is each dialect's: one UPDATE th
 fence, owner and run_id on the row, which from then on is the record of the live Run.
 
 What is not due, held back or keyed is never scanned: the index of claimable rows starts with the
-priority and goes on with the time, so a claim walks the priorities that have something due and
-reads only rows it takes. (With a plain `schedule_time <= now` filter 200 000 future rows of higher
-priority cut the drain to a quarter.)
+priority and goes on with the time, so a claim walks the priorities that have something due
+(`Dialect.look`) and reads only rows it takes. (With a plain `schedule_time <= now` filter 200 000
+future rows of higher priority cut the drain to a quarter.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from taskyard.core.errors import HandlerUnknown
 from taskyard.core.lifecycle import Hold
 from taskyard.core.payload import PARAMS_LIMIT
 from taskyard.db.database import Database, Tx
 from taskyard.db.dialect import Dialect
-from taskyard.db.rows import Claim, ClaimedRow
+from taskyard.db.rows import Claim, ClaimedRow, Head
 
-_KEYS_A_CLAIM = 200
-"""Exclusive keys that one claim looks at; the next claim goes on behind the last of them."""
 _HEAD = 500
 """Rows at the head of the line that one pass looks at for what no Server can run."""
-
-# The priorities that have something due, highest first, by one index probe each; and whether there
-# is anything with an exclusive key. One statement, whatever the size of the table.
-_LOOK = """
-WITH RECURSIVE level (p) AS (
-  SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
-  UNION ALL
-  SELECT (SELECT priority FROM {table} WHERE {pending} AND priority < level.p
-           ORDER BY priority DESC LIMIT 1)
-    FROM level WHERE level.p IS NOT NULL
-)
-SELECT p, 0 FROM level
- WHERE p IS NOT NULL
-   AND (SELECT {due} FROM {table} WHERE {pending} AND priority = level.p AND {due} IS NOT NULL
-         ORDER BY priority, {due}, id LIMIT 1) <= {due_now}
-UNION ALL
-SELECT 0, 1 WHERE EXISTS (SELECT 1 FROM {table} WHERE {keyed})
-"""
-
-# Of each exclusive key that nobody holds, the row that is next: one row a key, so that a hundred
-# thousand Tasks of one key cost a claim no more than one (they cost 30 ms when they were scanned).
-_FREE_HEADS = """
-WITH RECURSIVE walk (k, n) AS (
-  SELECT {first}, 1
-  UNION ALL
-  SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
-)
-SELECT walk.k, h.id, h.priority, {due_h}, h.task_type
-  FROM walk LEFT JOIN {table} AS h ON h.id = (
-    SELECT c.id FROM {table} AS c
-     WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
-       AND NOT EXISTS (SELECT 1 FROM {table} AS r WHERE {live_key})
-     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1)
- WHERE walk.k IS NOT NULL
-"""
-
-_NEXT_KEY = """
-SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > {after} ORDER BY excl_key LIMIT 1
-"""
 
 _CANDIDATES = """
 SELECT id, priority, {due}, task_type FROM {table}
@@ -153,7 +111,7 @@ def _one_statement(dialect: Dialect, ask: Ask) -> bool:
 
 
 def _take(tx: Tx, ask: Ask) -> Taken:
-    levels, keyed = _look(tx, ask.table)
+    levels, keyed = tx.dialect.look(tx, ask.table)
     if keyed:
         heads, after_key = _free_heads(tx, ask)
         if heads:
@@ -167,21 +125,13 @@ def _take(tx: Tx, ask: Ask) -> Taken:
     return Taken(rows, full=len(rows) == ask.limit)
 
 
-def _look(tx: Tx, table: str) -> tuple[list[int], bool]:
-    found = tx.all(_sql(tx.dialect, _LOOK, table), **tx.dialect.clock())
-    return [row[0] for row in found if not row[1]], any(row[1] for row in found)
-
-
-def _free_heads(tx: Tx, ask: Ask) -> tuple[list[tuple[Any, ...]], str]:
-    rows = tx.all(
-        _sql(tx.dialect, _FREE_HEADS, ask.table), **tx.dialect.clock(), after_key=ask.after_key
-    )
-    after = max((row[0] for row in rows), default="") if len(rows) >= _KEYS_A_CLAIM else ""
-    return [row[1:] for row in rows if row[1] is not None and row[4] in ask.known], after
+def _free_heads(tx: Tx, ask: Ask) -> tuple[list[Head], str]:
+    heads, after_key = tx.dialect.free_heads(tx, ask.table, ask.after_key)
+    return [head for head in heads if head.task_type in ask.known], after_key
 
 
 def _take_mixed(
-    tx: Tx, ask: Ask, levels: list[int], heads: list[tuple[Any, ...]], after_key: str
+    tx: Tx, ask: Ask, levels: Iterable[int], heads: list[Head], after_key: str
 ) -> Taken:
     """Where rows with and without keys are waiting, one order for all: priority, time, id."""
     candidates = list(heads)
@@ -194,9 +144,9 @@ def _take_mixed(
             priority=priority,
             limit=ask.limit,
         )
-        candidates += [row for row in found if row[3] in ask.known]
-    candidates.sort(key=lambda row: (-row[1], row[2], row[0]))
-    ids = tuple(row[0] for row in candidates[: ask.limit])
+        candidates += [head for head in map(Head._make, found) if head.task_type in ask.known]
+    candidates.sort(key=lambda head: (-head.priority, head.due, head.id))
+    ids = tuple(head.id for head in candidates[: ask.limit])
     rows = tx.dialect.claim(tx, _claim(ask, 0, ids=ids)) if ids else []
     return Taken(rows, full=len(rows) == ask.limit, after_key=after_key)
 
@@ -298,22 +248,20 @@ def release_holds(db: Database, table: str, fleet: Collection[str]) -> int:
 
 
 def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
-    levels, keyed = _look(tx, table)
-    heads: list[tuple[Any, ...]] = []
+    levels, keyed = tx.dialect.look(tx, table)
+    heads: list[Head] = tx.dialect.free_heads(tx, table, "")[0] if keyed else []
     for priority in levels:
-        heads += tx.all(
+        found = tx.all(
             _sql(tx.dialect, _CANDIDATES, table),
             **tx.dialect.clock(),
             priority=priority,
             limit=_HEAD,
         )
-    if keyed:
-        rows = tx.all(_sql(tx.dialect, _FREE_HEADS, table), **tx.dialect.clock(), after_key="")
-        heads += [row[1:] for row in rows if row[1] is not None]
+        heads += map(Head._make, found)
     unknown: dict[str, list[int]] = {}
-    for row in heads:
-        if row[3] not in fleet:
-            unknown.setdefault(row[3], []).append(row[0])
+    for head in heads:
+        if head.task_type not in fleet:
+            unknown.setdefault(head.task_type, []).append(head.id)
     return sum(
         _hold(tx, table, ids, Hold.HANDLER_UNKNOWN, str(HandlerUnknown(task_type, fleet)))
         for task_type, ids in unknown.items()
@@ -343,20 +291,10 @@ def _hold(tx: Tx, table: str, ids: list[int], hold: Hold, why: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _sql(dialect: Dialect, template: str, table: str) -> str:
-    quoted = dialect.quote(table)
-    keyed = dialect.keyed
-    step = _NEXT_KEY.format(table=quoted, keyed=keyed, after="{after}")
     return template.format(
-        table=quoted,
+        table=dialect.quote(table),
         pending=dialect.pending,
-        keyed=keyed,
         due=dialect.due(),
-        due_h=dialect.due("h.schedule_time"),
-        due_c=dialect.due("c.schedule_time"),
         due_now=dialect.due_now(),
-        live_key=dialect.live_key.format(key="walk.k"),
-        first=dialect.as_text(f"({step.format(after=':after_key')})"),
-        next=dialect.as_text(f"({step.format(after='walk.k')})"),
-        keys=_KEYS_A_CLAIM,
         head=_HEAD,
     )

@@ -91,7 +91,7 @@ def cancel(db: Database, ref: TaskRef, why: str = "cancelled") -> State:
 
 
 def retry(db: Database, ref: TaskRef) -> State:
-    """Run a Task again that has ended, with all its attempts anew; raises NotNow when it has not."""
+    """Run a Task again that has ended, all its attempts anew; raises NotNow when it has not."""
     if not db.run(lambda tx: _do(tx, _RETRY, ref, {"id": ref.id})):
         found = state(db, ref)
         raise NotNow("retry", f"task {ref}", found.status.name.lower())

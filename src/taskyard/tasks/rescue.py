@@ -2,8 +2,8 @@
 
 Owns three passes. `rescue`: Tasks whose owner is dead or unknown go back to the line (or to the
 end, when they crashed too often or must never run twice). `reconcile`: what a Session owns in the
-database but does not hold, and the other way round. Death itself is certified in `servers.py`; every
-write here repeats the whole guard (id, fence, owner), so a stale reading harms nothing.
+database but does not hold, and the other way round. Death itself is certified in `servers.py`;
+every write here repeats the whole guard (id, fence, owner), so a stale reading harms nothing.
 """
 
 from __future__ import annotations

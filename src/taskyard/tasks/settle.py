@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a batch: how many ends were written, and which attempts had been taken away."""
+    """What became of a batch: how many ends were written, which attempts had been taken away."""
 
     written: int
     superseded: list[int]
@@ -130,7 +130,7 @@ def _one_by_one(db: Database, place: Place, endings: Sequence[Ending]) -> set[in
 
 
 def _degraded(ending: Ending, error: Exception) -> Ending:
-    """The ending with texts that any column takes (a latin1 or varchar(255) error_msg, rulings 1.11)."""
+    """The ending with texts that any column takes (a latin1 or varchar(255) error_msg)."""
     why = f"(texts could not be stored: {type(error).__name__})"
     message = ending.error_msg and f"{_ascii(ending.error_msg)[:180]} {why}"
     return ending._replace(

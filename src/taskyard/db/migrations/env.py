@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
 
 from taskyard.db.schema import metadata
 
 connection = context.config.attributes.get("connection")
-# MySQL takes no expression as a default of a text column, and SQLite no ALTER: batches rebuild there.
-options = {"target_metadata": metadata, "render_as_batch": True, "version_table": "ty_schema"}
+options: dict[str, Any] = {
+    "target_metadata": metadata,
+    "render_as_batch": True,
+    "version_table": "ty_schema",
+}
 
 if connection is None:
     context.configure(

@@ -5,6 +5,8 @@ Revision ID: 0001
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context, op
 from sqlalchemy.dialects import mysql
@@ -22,7 +24,7 @@ MOMENT = (
 )
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 NOW = sa.text("CURRENT_TIMESTAMP")
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "mysql_engine": "InnoDB",
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
@@ -160,7 +162,7 @@ def downgrade() -> None:
 
 
 def _queue_configs() -> None:
-    columns = [
+    columns: list[sa.Column[Any]] = [
         sa.Column("id", ID, primary_key=True, autoincrement=True),
         sa.Column("queue_name", sa.String(100), nullable=False, unique=True),
         sa.Column("table_name", sa.String(100), nullable=False),

@@ -1,0 +1,64 @@
+"""`taskyard db`: the schema of the platform's tables.
+
+Owns the words; upgrading is `db/migrate.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskyard.cli.invocation import invocation
+from taskyard.cli.output import print_fields, print_json, say
+
+app = new_app("The database's schema.")
+
+
+@app.command()
+def upgrade(ctx: typer.Context) -> None:
+    """Bring the schema up to date; safe when several servers do it at once."""
+    from taskyard.db import migrate
+
+    before = migrate.upgrade(invocation(ctx).database(any_schema=True))
+    if before.current:
+        say(f"The schema is at {before.needed}; there was nothing to do.")
+    else:
+        say(f"The schema is at {before.needed} now (before: {before.found or 'none'}).")
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Tell which schema the database has and which one is needed; exit 6 when they differ."""
+    from taskyard.db import migrate
+
+    database = invocation(ctx).database(any_schema=True)
+    found = migrate.status(database)
+    url = database.url.render_as_string(hide_password=True)
+    if as_json:
+        state = {"found": found.found, "needed": found.needed, "current": found.current}
+        print_json({"database_url": url, **state})
+    else:
+        state_words = "current" if found.current else "run `taskyard db upgrade`"
+        print_fields(
+            [
+                ("database", url),
+                ("schema", found.found or "none"),
+                ("needed", found.needed),
+                ("state", state_words),
+            ]
+        )
+    raise typer.Exit(0 if found.current else 6)
+
+
+@app.command()
+def sql(ctx: typer.Context) -> None:
+    """Print the statements that make the schema, for a person who runs them by hand."""
+    from taskyard.db import migrate
+    from taskyard.db.database import Database
+
+    # Only the kind of database matters, so none has to be there.
+    print(migrate.sql(Database(invocation(ctx).settings().database_url)), end="")
