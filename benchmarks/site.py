@@ -72,14 +72,11 @@ class Site:
         self.folder = Path(self._temporary.name)
 
     def __enter__(self) -> Site:
-        (self.folder / "handlers.py").write_text(HANDLERS)
-        self._lane.make()
-        self.command("db", "upgrade")
-        with self._lane.opened() as db:
-            db.run(
-                "INSERT INTO queue_configs (queue_name, table_name, max_workers, scan_interval) "
-                f"VALUES ('{self.queue}', '{self.table}', {self._workers}, {self._scan_interval})"
-            )
+        try:
+            self._set_up()
+        except BaseException:
+            self._tear_down()
+            raise
         return self
 
     def __exit__(
@@ -88,12 +85,10 @@ class Site:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if isinstance(error, Exception):
             for server in self._servers:
                 print(f"--- end of {server.log.name}\n{server.tail()}", file=sys.stderr)
-        self.stop()
-        self._lane.drop()
-        self._temporary.cleanup()
+        self._tear_down()
 
     def command(self, *words: str) -> str:
         """Run `taskyard WORDS` in the folder; returns what it printed."""
@@ -136,6 +131,21 @@ class Site:
         )
         if runs != load.tasks:
             raise Failed(f"{runs} completed runs for {load.tasks} tasks")
+
+    def _set_up(self) -> None:
+        (self.folder / "handlers.py").write_text(HANDLERS)
+        self._lane.make()
+        self.command("db", "upgrade")
+        with self._lane.opened() as db:
+            db.run(
+                "INSERT INTO queue_configs (queue_name, table_name, max_workers, scan_interval) "
+                f"VALUES ('{self.queue}', '{self.table}', {self._workers}, {self._scan_interval})"
+            )
+
+    def _tear_down(self) -> None:
+        self.stop()
+        self._lane.drop()
+        self._temporary.cleanup()
 
     def _words(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "taskyard", "--db", self._lane.url, *words]

@@ -210,9 +210,9 @@ class Handler(Generic[P, R]):
         given = name is None or name in kwargs or any(isinstance(arg, Context) for arg in args)
         if name is None or given:
             return args
-        place = list(inspect.signature(self.function).parameters).index(name)
+        place = self.signature.context_place
         context = current() or unattended(self.name)
-        if place <= len(args):
+        if place is not None and place <= len(args):
             return (*args[:place], context, *args[place:])
         kwargs[name] = context
         return args

@@ -188,6 +188,20 @@ def certify_gone(db: Database, session: str) -> bool:
     return db.run(lambda tx: tx.execute(_CERTIFY_GONE, session=session) == 1)
 
 
+def forget_old(db: Database, seconds: float) -> int:
+    """Delete the rows of Sessions that have been dead for longer than that; returns how many.
+
+    Nothing depends on them: an owner that is missing counts as dead.
+    """
+    return db.run(
+        lambda tx: tx.execute(
+            "DELETE FROM ty_servers WHERE state = 'dead'"
+            f" AND lease_until < {tx.dialect.utc_after('-(:seconds)')}",
+            seconds=seconds,
+        )
+    )
+
+
 def close(db: Database, session: str) -> None:
     """End this process's own Session, in order: nothing runs under it any more."""
     certify_gone(db, session)

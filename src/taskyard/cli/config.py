@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from taskyard.cli.invocation import invocation
+from taskyard.cli.options import AsJson, new_app
 from taskyard.cli.output import Column, print_list
 
 app = new_app("Settings: what holds, and where it came from.")
@@ -26,7 +25,7 @@ def config() -> None:
 @app.command()
 def show(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print each setting, its value and where it came from; secrets are masked."""
     here = invocation(ctx)

@@ -5,11 +5,10 @@ Owns the words; upgrading is `db/migrate.py`'s.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from taskyard.cli.invocation import invocation
+from taskyard.cli.options import AsJson, new_app
 from taskyard.cli.output import print_fields, print_json, say
 
 app = new_app("The database's schema.")
@@ -30,7 +29,7 @@ def upgrade(ctx: typer.Context) -> None:
 @app.command()
 def status(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell which schema the database has and which one is needed; exit 6 when they differ."""
     from taskyard.db import migrate

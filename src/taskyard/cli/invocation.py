@@ -6,6 +6,7 @@ imported when a command asks for it, because `--help` asks for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ class Invocation:
             return None
         from taskyard.engine.application import load_application
 
-        return load_application(settings.app, settings.folder)
+        # What the application prints while it is imported is no part of any command's output.
+        with contextlib.redirect_stdout(sys.stderr):
+            return load_application(settings.app, settings.folder)
 
 
 def invocation(ctx: Context) -> Invocation:
@@ -79,13 +82,17 @@ def has_application(settings: Settings) -> bool:
     return settings.app is not None or (settings.folder / "handlers.py").is_file()
 
 
+def names_database(settings: Settings) -> bool:
+    """Does anything say where the database is, or is the default one there?"""
+    path = settings.database_url.partition(":///")[2]
+    return settings.source("database_url") != "default" or os.path.exists(path)
+
+
 def require_some_config(settings: Settings) -> None:
     """Raise NoConfig where nothing at all was set up: a stray SQLite file would help nobody."""
     from taskyard.core.errors import NoConfig
 
-    path = settings.database_url.partition(":///")[2]
-    said = settings.source("database_url") != "default"
-    if not said and not os.path.exists(path) and not has_application(settings):
+    if not names_database(settings) and not has_application(settings):
         raise NoConfig
 
 

@@ -39,7 +39,7 @@ def _read_file(name: str) -> dict[str, Any]:
         raise ParamsNotJson(shown, str(error)) from None
     params = _parse(text, shown)
     if not isinstance(params, dict):
-        raise ParamsNotJson(shown, "it must hold an object, like {\"name\": \"Ada\"}")
+        raise ParamsNotJson(shown, 'it must hold an object, like {"name": "Ada"}')
     return params
 
 

@@ -231,5 +231,7 @@ def retry(ctx: typer.Context, refs: Refs) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items() if part is not None)
+        return ", ".join(
+            f"{name} {_shown(part)}" for name, part in value.items() if part is not None
+        )
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Annotated
-
-import typer
 
 import taskyard
+from taskyard.cli.options import AsJson, new_app
 
 app = new_app()
 
 
 @app.command()
-def version(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with Python's.")] = False,
-) -> None:
+def version(as_json: AsJson = False) -> None:
     """Print the version."""
     if not as_json:
         print(f"taskyard {taskyard.__version__}")

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from taskyard.cli.invocation import invocation, require_some_config
+from taskyard.cli.options import new_app
 
 worker = new_app()
 up = new_app()

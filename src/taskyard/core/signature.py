@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
+from inspect import Parameter
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -78,6 +79,14 @@ class Signature:
     def context(self) -> str | None:
         """The name of the parameter that takes the context, or None."""
         return next((name for name, hint in self._hints.items() if self._is_context(hint)), None)
+
+    @cached_property
+    def context_place(self) -> int | None:
+        """Where a call by position has the context; None if it is by name only."""
+        names = list(self._parameters)
+        if self.context is None or self._parameters[self.context].kind is Parameter.KEYWORD_ONLY:
+            return None
+        return names.index(self.context)
 
     @cached_property
     def takes_fire_time(self) -> bool:
@@ -194,7 +203,7 @@ class Signature:
         if name == FIRE_TIME and self.takes_fire_time:
             # A schedule says it in the task's context; whoever enqueues by hand need not.
             hint, default = hint | None, None
-        return Annotated[hint, Field(alias=name)], ... if default is inspect._empty else default
+        return Annotated[hint, Field(alias=name)], ... if default is Parameter.empty else default
 
     # --- On the way in ---------------------------------------------------------------------------
 

@@ -181,32 +181,21 @@ class Database:
         with self.engine.connect() as connection:
             yield sa.inspect(connection)
 
-    def run(self, work: Callable[[Tx], T], *, again: bool = True) -> T:
+    def run(self, work: Callable[[Tx], T], *, again: bool = True, alone: bool = False) -> T:
         """Run `work` in a transaction, and again, whole, after a deadlock or a lost connection.
 
         With `again=False` a connection lost while the work was under way raises OutcomeUnknown
-        instead: the work may have been committed, and doing it twice would be worse.
+        instead: the work may have been committed, and doing it twice would be worse. `alone` says
+        that the work is a single statement here, which needs no transaction around it.
         """
+        scope = self.autocommit if alone else self.transaction
         for attempt in range(1, _TRIES + 1):
             try:
-                with self.transaction() as tx:
+                with scope() as tx:
                     return work(tx)
             except Exception as error:
                 self._give_up(error, attempt, again)
                 time.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 1.0))
-        raise AssertionError("unreachable")
-
-    def once(self, work: Callable[[Tx], T]) -> T:
-        """Run `work`, a single statement that writes, without a transaction around it.
-
-        As `run(again=False)`: a connection lost on the way raises OutcomeUnknown.
-        """
-        for attempt in range(1, _TRIES + 1):
-            try:
-                with self.autocommit() as tx:
-                    return work(tx)
-            except Exception as error:
-                self._give_up(error, attempt, False)
         raise AssertionError("unreachable")
 
     def read(self, work: Callable[[Tx], T]) -> T:

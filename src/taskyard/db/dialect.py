@@ -127,7 +127,7 @@ class Dialect(ABC):
     """Condition of the rows that the index of claimable Tasks with a key holds."""
     skip_locked: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     claims_alone: ClassVar[bool] = False
-    """Is a claim one statement, which needs no transaction around it?"""
+    """Are claim and settle one statement each, which needs no transaction around it?"""
     loose_times: ClassVar[bool] = False
     """May a task table's time column hold text that is no time?"""
     base_columns: ClassVar[Mapping[str, str]]

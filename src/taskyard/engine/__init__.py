@@ -1,1 +1,1 @@
-"""Engine: what runs: the supervisor and its dispatchers, the pool of runners, the runner, the chores."""
+"""Engine: what runs: the supervisor, its dispatchers and chores, the pool and its runners."""

@@ -34,6 +34,7 @@ class Child:
         self.works: dict[int, Work] = {}
         self.ready = False
         self.retiring = False
+        self.dismissed: float | None = None
         self.finished = 0
         self.idle_since = time.monotonic()
         self.last_word = time.monotonic()
@@ -131,7 +132,10 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
     def dismiss(self) -> None:
-        """Close the wire: a Runner without calls runs its stop hooks and exits."""
+        """Close the wire, once: a Runner without calls runs its stop hooks and exits."""
+        if self.dismissed is not None:
+            return
+        self.dismissed = time.monotonic()
         self.send([wire.encode({"t": "stop"})])
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)

@@ -56,6 +56,7 @@ class Post:
     max_crashes: int
     trusted: Callable[[], bool]
     fleet: Callable[[], frozenset[str]]
+    flush_notes: Callable[[], None]
 
 
 class Dispatcher:
@@ -218,13 +219,15 @@ class Dispatcher:
         elif db.is_away(error):
             if self._outage == 1:
                 logger.warning("the database is away: %s", error)
-            self._post.spool.keep(self.table, self._unsettled())
+            self._post.spool.keep(self._unsettled())
         else:
             logger.exception("table %s: a turn failed", self.table)
 
     def _pause(self) -> float:
         if self._outage:
-            return min(5.0, 0.1 * 2 ** min(self._outage, 6)) * random.uniform(0.8, 1.2)
+            return min(5.0, 0.1 * 2.0 ** min(self._outage, 6)) * random.uniform(0.8, 1.2)
+        if not self._post.trusted():
+            return 0.2
         now = time.monotonic()
         with self._lock:
             if self._done or self._rung:
@@ -235,8 +238,7 @@ class Dispatcher:
             ]
             stale = 0.25 if any(lane.ready for lane in self._lanes.values()) else 60.0
             reconcile = self._reconcile_at if self._held else now + 60.0
-        first: float = min([*looks, reconcile, now + stale])
-        return max(0.0, first - now)
+        return max(0.0, min([*looks, reconcile, now + stale]) - now)
 
     # --- settle ---------------------------------------------------------------------------------
 
@@ -278,7 +280,20 @@ class Dispatcher:
             for ending in endings:
                 if ending.task_status == TaskStatus.PENDING:
                     lane.expect(ending.delay or 0.0)
-        self._post.spool.forget(self.table, works)
+        self._post.spool.forget(works)
+        self._forget_notes(works, endings)
+
+    def _forget_notes(self, works: list[Work], endings: list[Ending]) -> None:
+        """How far a Task is means nothing any more when it has ended."""
+        pending = {e.id for e in endings if e.task_status == TaskStatus.PENDING}
+        ended = [
+            work.row.id
+            for work in works
+            if (work.noted or work.checkpoint is not None) and work.row.id not in pending
+        ]
+        if ended:
+            self._post.flush_notes()
+            progress.forget(self._post.db, self.table, ended)
 
     def _ending(self, work: Work) -> Ending:
         outcome = work.outcome
@@ -450,6 +465,7 @@ class Dispatcher:
         timeout = next(
             (t for t in (row.timeout, lane.queue.timeout, spec.timeout) if t is not None), None
         )
+        isolated = spec.isolation == "process" or spec.at_most_once
         work = Work(
             row=row,
             lane=lane,
@@ -457,7 +473,8 @@ class Dispatcher:
             timeout=timeout,
             # A Task that was there when a Runner or Server died is a suspect: alone, it can only
             # hurt itself, and only then does a crash count against it (rulings 3.8).
-            alone=spec.isolation == "process" or spec.at_most_once or row.crashes > 0,
+            alone=isolated or row.crashes > 0,
+            suspect=not isolated and row.crashes > 0,
             exclusive=spec.on_lost == "stop" or spec.at_most_once or row.excl_key is not None,
             checkpoint=checkpoint,
         )

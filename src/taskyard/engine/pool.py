@@ -32,6 +32,7 @@ _TICK = 0.1
 _OVERRUN = 2.0  # seconds past a time limit after which a silent Runner is killed
 _CANCEL_GRACE = 3.0  # seconds a handler gets to notice that it was cancelled
 _STUBBORN = 25.0  # seconds the neighbours of a handler that will not stop get to finish
+_DISMISSED = 10.0  # seconds a Runner gets for its stop hooks
 _IDLE = 60.0  # seconds an isolated Runner is kept without work
 
 Deliver = Callable[[list[Work]], None]
@@ -212,8 +213,9 @@ class Pool:
         with self._lock:
             if self._stopping:
                 return
-            for child in [c for c in self._children if c.retiring and not c.works]:
-                child.dismiss()
+            for child in self._children:
+                if child.retiring and not child.works:
+                    child.dismiss()
             staff = [c for c in self._children if c.isolation == "shared" and not c.retiring]
             missing = self._settings.runners - len(staff)
         for _ in range(missing):
@@ -234,11 +236,19 @@ class Pool:
                 if alone:
                     self._send(child, [alone.popleft()])
             self._waiting = alone if ready else deque([*shared, *alone])
-            coming = sum(c.isolation == "process" and not c.ready for c in self._children)
-            missing = len(alone) - coming
+            missing = self._missing_isolated(alone)
         if not self._stopping and time.monotonic() >= self._spawn_after:
             for _ in range(missing):
                 self._spawn("process")
+
+    def _missing_isolated(self, waiting: Iterable[Work]) -> int:
+        """Runners to start for calls that run alone; suspects share a few, so no storm follows."""
+        isolated = [c for c in self._children if c.isolation == "process" and not c.retiring]
+        coming = sum(not child.ready for child in isolated)
+        suspects = sum(work.suspect for work in waiting)
+        declared = sum(not work.suspect for work in waiting)
+        room = max(0, max(4, 2 * self._settings.runners) - len(isolated) - declared + coming)
+        return declared + min(suspects, room) - coming
 
     def _free_isolated(self) -> list[Child]:
         return [
@@ -306,10 +316,14 @@ class Pool:
                 self._note(Notes(logs=[(r, s, t) for r, s, t in message["chunks"]]))
             case "progress":
                 items = {run: (done, total, note) for run, done, total, note in message["items"]}
+                for run in items:
+                    if run in child.works:
+                        child.works[run].noted = True
                 self._note(Notes(progress=items))
             case "checkpoint":
                 work = child.works.get(message["run"])
                 if work is not None:
+                    work.noted = True
                     self._checkpoint(work, message["data"])
             case "hello":
                 self._welcome(child, message)
@@ -386,6 +400,8 @@ class Pool:
         with self._lock:
             children = list(self._children)
         for child in children:
+            if child.dismissed is not None and now - child.dismissed > _DISMISSED:
+                child.kill()
             with self._lock:
                 works = list(child.works.values())
             overdue = [w for w in works if _is_overdue(w, child, now)]

@@ -39,6 +39,7 @@ logger = logging.getLogger("taskyard.server")
 
 _CANCEL_SECONDS = 3.0
 _HELLO_SECONDS = 60.0
+_REMEMBER_DEAD = 7 * 86_400.0
 
 
 class Server:
@@ -65,11 +66,10 @@ class Server:
         Raises DatabaseUnreachable when the database refuses us (a wrong password does not mend by
         waiting), SchemaOld or SchemaNewer, and ServerIdTwice.
         """
-        self._wait_for_database()
-        self._claim_server_id()
+        self._patiently(lambda: migrate.require(self.db))
+        self._patiently(self._claim_server_id)
         while not self.stop_asked.is_set():
-            life = Life(self)
-            life.live()
+            self._patiently(lambda: Life(self).live())
         self.db.close()
 
     def ask_to_stop(self) -> None:
@@ -94,15 +94,16 @@ class Server:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _wait_for_database(self) -> None:
-        """A Server that starts while the database is down waits; it never exits (rulings 1.7)."""
+    def _patiently(self, work: Callable[[], None]) -> None:
+        """A Server that meets a database that is down waits for it; it never exits."""
         told = False
         while not self.stop_asked.is_set():
             try:
-                migrate.require(self.db)
+                work()
                 return
-            except DatabaseUnreachable as error:
-                if error.refused:
+            except Exception as error:
+                refused = isinstance(error, DatabaseUnreachable) and error.refused
+                if refused or not self.db.is_away(error):
                     raise
                 if not told:
                     logger.warning("%s Waiting for it.", error)
@@ -168,6 +169,7 @@ class Life:
             max_crashes=self.settings.max_crashes,
             trusted=self.heart.trusted,
             fleet=lambda: self._fleet,
+            flush_notes=self.scribe.flush,
         )
         self.chores = Chores(self._duties(), self.db.is_away)
 
@@ -211,6 +213,7 @@ class Life:
             Chore("handlers", min(1.0, self.settings.config_sync_interval), self._publish),
             Chore("sync", self.settings.config_sync_interval, self._sync),
             Chore("rescue", min(2.0, beat), self._rescue),
+            Chore("forget", 3600.0, lambda: servers.forget_old(self.db, _REMEMBER_DEAD)),
             Chore("trust", min(0.5, beat / 2), self._stop_untrusted),
         ]
         if self.settings.reload:

@@ -45,7 +45,7 @@ class Spool:
         self._lock = threading.Lock()
         self._kept: set[int] = set()
 
-    def keep(self, table: str, endings: Sequence[tuple[settle.Place, Ending]]) -> None:
+    def keep(self, endings: Sequence[tuple[settle.Place, Ending]]) -> None:
         """Keep ends that are not in the file yet; they are on the disk when this returns."""
         with self._lock:
             new = [(place, e) for place, e in endings if e.run_id not in self._kept]
@@ -58,7 +58,7 @@ class Spool:
                 return
             self._kept.update(e.run_id for _, e in new)
 
-    def forget(self, table: str, works: Iterable[Work]) -> None:
+    def forget(self, works: Iterable[Work]) -> None:
         """These have been written to the database; the file goes when nothing is left in it."""
         if not self._kept:
             return

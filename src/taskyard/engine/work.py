@@ -25,6 +25,8 @@ class Work:
     timeout: float | None
     alone: bool
     """Does it run in a process of its own?"""
+    suspect: bool
+    """Is it alone only because it was there when something died?"""
     exclusive: bool
     """Must it stop when the Session is no longer trusted, rather than finish?"""
     checkpoint: str | None = None
@@ -32,6 +34,8 @@ class Work:
     cancelled: float | None = None
     """When its handler was asked to stop, or None."""
     why_cancelled: str = ""
+    noted: bool = False
+    """Has its handler said how far it is?"""
     outcome: Outcome | None = None
 
     @property

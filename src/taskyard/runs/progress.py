@@ -70,6 +70,13 @@ def load_checkpoints(db: Database, table: str, task_ids: Sequence[int]) -> dict[
     return {row[0]: row[1] for row in db.read(lambda tx: tx.all(sql, t=table))}
 
 
+def forget(db: Database, table: str, task_ids: Sequence[int]) -> None:
+    """Remove what was noted of Tasks that have ended."""
+    ids = ", ".join(str(int(i)) for i in task_ids)
+    sql = f"DELETE FROM ty_progress WHERE task_table = :t AND task_id IN ({ids})"
+    db.run(lambda tx: tx.execute(sql, t=table))
+
+
 def _put(tx: Tx, changes: str, session: str, **values: object) -> None:
     full = {"done": None, "total": None, "note": None, "checkpoint": None, **values}
     now = tx.dialect.utc_now

@@ -122,9 +122,8 @@ def _insert_alone(db: Database, table: str, task: NewTask) -> tuple[int | None, 
         task_id = _insert(tx, table, task)
         return task_id, (_twin(tx, table, task) if task_id is None else None)
 
-    if db.dialect.single_inserts and task.unique_key is None:
-        return db.once(work)
-    return db.run(work, again=False)
+    alone = db.dialect.single_inserts and task.unique_key is None
+    return db.run(work, again=False, alone=alone)
 
 
 def _insert(tx: Tx, table: str, task: NewTask) -> int | None:

@@ -67,7 +67,7 @@ def settle(
     driver raises when nothing could be written; calling again is safe, each end is written once.
     """
     try:
-        hit = db.run(lambda tx: _write(tx, place, endings))
+        hit = db.run(lambda tx: _write(tx, place, endings), alone=db.dialect.claims_alone)
     except Exception as error:
         if db.is_away(error) or db.dialect.is_table_missing(error):
             raise

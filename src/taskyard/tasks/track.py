@@ -52,8 +52,8 @@ class Tracked:
         self.result: Any = None
         """The output of the Run (JSON); set it inside the block."""
         self.payload = payload
-        self.began = time.monotonic()
-        self.cpu = _thread_cpu()
+        self.began = 0.0
+        self.cpu: float | None = None
         self._lines = RunLog()
         self._writing = threading.RLock()
 
@@ -61,6 +61,10 @@ class Tracked:
     def log(self) -> logging.Logger:
         """A logger whose records go to the Run's log; others do too, inside the block."""
         return logging.getLogger(f"track.{self.name}")
+
+    def start(self) -> None:
+        """The block begins now."""
+        self.began, self.cpu = time.monotonic(), _thread_cpu()
 
     def write(self, text: str) -> None:
         """Keep whole lines of its log."""
@@ -87,6 +91,7 @@ def track(
     end: tuple[RunStatus, str | None] = RunStatus.COMPLETED, None
     try:
         with _capture.into(tracked):
+            tracked.start()
             yield tracked
     except BaseException as error:
         end = _ended_by(error)
@@ -196,7 +201,7 @@ class Client:
         )
         self._session = session
         threading.Thread(target=self._keep, args=(session,), name="track", daemon=True).start()
-        atexit.register(self._finish, session)
+        atexit.register(self.finish)
 
     def _keep(self, session: str) -> None:
         """Beat, and write what was logged, until the Session is over."""
@@ -217,9 +222,11 @@ class Client:
         for run_id, tracked in list(self._active.items()):
             self._write(tracked.take(run_id))
 
-    def _finish(self, session: str) -> None:
-        if self._session == session:
-            self._session = None
+    def finish(self) -> None:
+        """End the Session, in order."""
+        session, self._session = self._session, None
+        atexit.unregister(self.finish)
+        if session is not None:
             with _harmless("the end of this process could not be recorded"):
                 servers.close(self._database, session)
 
@@ -332,3 +339,11 @@ class _Capture(logging.Handler):
 
 
 _capture = _Capture()
+
+
+def forget() -> None:
+    """End the client Sessions of this process; the next block opens new ones. For tests."""
+    with _clients_lock:
+        for client in _clients.values():
+            client.finish()
+        _clients.clear()

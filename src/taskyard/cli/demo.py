@@ -1,0 +1,190 @@
+"""`taskyard demo`: Taskyard at work, in a folder of its own.
+
+Owns the options, what Ctrl-C means here, and what is said at the start and at the end. What happens
+is `demo/play.py`'s, how it looks while it happens `demo_view.py`'s.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskyard.cli import formats
+
+if TYPE_CHECKING:
+    from taskyard.demo.play import Demo, Picture
+
+app = typer.Typer()
+
+
+class Language(StrEnum):
+    """A language of the console."""
+
+    EN = "en"
+    ZH_CN = "zh-CN"
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=1, help="End by itself after so long; default: at Ctrl-C."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the folder behind, to look around in it.")
+    ] = False,
+    no_browser: Annotated[
+        bool,
+        typer.Option("--no-browser", help="Open no browser. (None is opened yet: no console yet.)"),
+    ] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, help="Port of the console. (Not used yet.)")
+    ] = 9999,
+    lang: Annotated[
+        Language, typer.Option("--lang", help="Language of the console. (Not used yet.)")
+    ] = Language.EN,
+) -> None:
+    """Watch it work: two servers, five queues and real handlers, in a folder of their own.
+
+    A little shop sends mails, syncs tables, writes reports and makes backups; one handler fails
+    twice, one kills its process, one never ends. Needs no database and no network, changes nothing
+    outside its folder, and leaves neither processes nor files behind.
+
+    \b
+    Examples:
+      taskyard demo
+      taskyard demo --seconds 10
+      taskyard demo --keep
+    """
+    from taskyard.cli.demo_view import view
+    from taskyard.demo.play import Demo
+
+    color = bool(getattr(ctx.obj, "color", True))
+    show = Demo(keep=keep)
+    with _signals(show), show:
+        print(_introduction(show), flush=True)
+        with view(color=color) as look:
+            for picture in show.play(seconds):
+                look(picture)
+        print("\nStopping the servers: running tasks get to finish.", flush=True)
+        show.close()
+        end = show.look()
+        print(_summary(show, end))
+    print(_next_steps(show))
+    print(f"{_completed(end)} tasks completed", flush=True)
+
+
+@contextmanager
+def _signals(show: Demo) -> Iterator[None]:
+    """Ctrl-C is the normal end of a demo; a second one is for those who can't wait."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if show.stopped.is_set():
+            raise KeyboardInterrupt
+        show.stopped.set()
+
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- What is said --------------------------------------------------------------------------------
+
+
+def _introduction(show: Demo) -> str:
+    return f"""\
+Taskyard at work in {show.folder}
+  a SQLite database, two servers (server-001, server-002), five queues; mails go into mail/
+  shop.py there gives them work by plain SQL and by Python, handlers.py does it
+In another terminal:
+  cd {show.folder}
+  {_program()} run list
+  {_program()} queue set email_queue --max-workers 2
+Stop: Ctrl-C
+"""
+
+
+def _summary(show: Demo, end: Picture) -> str:
+    lines = [f"\nWhat ran in {formats.took(end.elapsed)}:"]
+    for queue in end.queues:
+        words = [f"{n} {status.name.lower()}" for status, n in end.counts[queue.queue_name].items()]
+        if words:
+            lines.append(f"  {queue.queue_name:<14} {', '.join(words)}")
+    lines.append("What went wrong, as it should:")
+    lines += _troubles(show)
+    reports, backups = _files(show.folder, "reports/*.html"), _files(show.folder, "backups/*.db")
+    lines.append(
+        f"{end.mails} mails were caught; {reports} reports and {backups} backups are there."
+    )
+    return "\n".join(lines)
+
+
+def _troubles(show: Demo) -> list[str]:
+    """What failed, timed out or was lost, each kind in one line."""
+    from taskyard.demo.play import ended_badly
+
+    runs = show.runs(limit=500)
+    kinds = Counter(
+        (run["task_type"], run["status"], formats.last_line(_first_part(run["error"])))
+        for run in ended_badly(runs)
+    )
+    lines = [
+        f"  {task_type:<14} {status} {n} ×: {why}"
+        for (task_type, status, why), n in sorted(kinds.items())
+    ]
+    again = [run for run in runs if run["status"] == "completed" and run["attempt"] > 1]
+    if again:
+        attempt, task_type = max((run["attempt"], run["task_type"]) for run in again)
+        lines.append(f"  {task_type:<14} completed at attempt {attempt}: retries worked")
+    return lines
+
+
+def _first_part(error: str | None) -> str:
+    """An error without the place in the code that may follow it."""
+    return (error or "").partition("\n\n")[0]
+
+
+def _next_steps(show: Demo) -> str:
+    program = _program()
+    if show.keep:
+        return f"""
+Look around in what is left:
+  cd {show.folder}
+  {program} run list --status failed
+  {program} task list --queue trouble_queue
+  {program} worker                       # and put something in: {program} task add unsteady --wait
+"""
+    return f"""
+What to try next:
+  {program} demo --keep                  # and look around in the folder afterwards
+  {program} init my-jobs                 # a handler of your own
+"""
+
+
+def _completed(end: Picture) -> int:
+    from taskyard.core.lifecycle import TaskStatus
+
+    return end.total(TaskStatus.COMPLETED)
+
+
+def _files(folder: Path, pattern: str) -> int:
+    return len(list(folder.glob(pattern)))
+
+
+def _program() -> str:
+    """The command as it can be typed here: by its name if it is on the PATH."""
+    return "taskyard" if shutil.which("taskyard") else str(Path(sys.argv[0]).absolute())

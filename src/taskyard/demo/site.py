@@ -1,0 +1,81 @@
+"""Site: the demo's folder: its settings, its code, its databases and its queues.
+
+Owns what is there before the first server starts. Everything is as a user would have it: a
+`taskyard.toml`, a `handlers.py`, and queues that are rows written by plain SQL.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+from taskyard import queues
+from taskyard.db import migrate
+from taskyard.db.database import Database
+
+SERVERS = ("server-001", "server-002")
+
+_SETTINGS = """\
+# The settings of this demo; `taskyard config show` in this folder prints all there are.
+database_url = "sqlite:///demo.db"
+smtp_host = "127.0.0.1"
+smtp_port = {smtp_port}
+smtp_from = "shop@example.com"
+runners = 1
+grace = 3
+config_sync_interval = 1
+"""
+
+# The scenarios of requirement 5, with a queue more for what goes wrong and one for backups.
+_QUEUES = """
+INSERT INTO queue_configs (queue_name, table_name, server_id, max_workers, scan_interval)
+VALUES ('email_queue', 'email_tasks', 'server-001', 10, 2);
+INSERT INTO queue_configs (queue_name, table_name, server_id, max_workers, scan_interval)
+VALUES ('sync_queue', 'data_sync_tasks', 'server-002', 5, 5);
+INSERT INTO queue_configs (queue_name, table_name, server_id, max_workers, scan_interval)
+VALUES ('report_queue', 'report_tasks', '', 3, 10);
+INSERT INTO queue_configs (queue_name, table_name, max_workers)
+VALUES ('backup_queue', 'backup_tasks', 1);
+INSERT INTO queue_configs (queue_name, table_name, max_workers)
+VALUES ('trouble_queue', 'trouble_tasks', 2);
+"""
+
+_SHOP = """
+CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, version INTEGER NOT NULL);
+CREATE TABLE orders (
+  id INTEGER PRIMARY KEY, customer TEXT, cents INTEGER, version INTEGER NOT NULL
+);
+CREATE INDEX users_version ON users (version);
+CREATE INDEX orders_version ON orders (version);
+"""
+
+
+def new_folder() -> Path:
+    """A new folder for a demo, in the system's place for temporary files."""
+    return Path(tempfile.mkdtemp(prefix="taskyard-demo-"))
+
+
+def prepare(folder: Path, smtp_port: int) -> Database:
+    """Fill the folder and make its databases; returns the one that Taskyard lives in."""
+    (folder / "taskyard.toml").write_text(_SETTINGS.format(smtp_port=smtp_port), encoding="utf-8")
+    for name in ("handlers.py", "shop.py"):
+        (folder / name).write_bytes(files("taskyard.demo").joinpath(name).read_bytes())
+    with closing(sqlite3.connect(folder / "shop.db")) as shop:
+        shop.executescript(_SHOP)
+    database = Database(f"sqlite:///{folder / 'demo.db'}")
+    migrate.require(database)
+    with closing(sqlite3.connect(folder / "demo.db", timeout=10)) as connection:
+        connection.executescript(_QUEUES)
+    # The servers would do this too; but the shop opens before they do.
+    for queue in queues.list_queues(database):
+        queues.adopt_table(database, queue.queue_name)
+    return database
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder with everything in it."""
+    shutil.rmtree(folder, ignore_errors=True)

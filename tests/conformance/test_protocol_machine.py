@@ -1,0 +1,579 @@
+"""The lease protocol, driven at random through the real verbs and held against a small model.
+
+Servers claim, die, sleep and come back as zombies; answers are lost and settles repeated; people
+cancel, retry and edit rows by SQL, also in the middle of a rescue. After every step the tables must
+be what `reference.py` says, and the invariants of the protocol must hold as SQL finds them. At the
+end of every history all Sessions die, and every Task must still come to an end (I8).
+
+`formal/` checks the same protocol exhaustively, as a model; here it is the code that is checked.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from conformance.reference import CANCELLED, COMPLETED, ONCE, PENDING, RUNNING, Reference, Row, Run
+from taskyard import servers
+from taskyard.core.errors import DuplicateTask, NotNow
+from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, decide
+from taskyard.db import migrate
+from taskyard.db.database import Database, Tx
+from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.queues import ensure_queue
+from taskyard.tasks import claim, manage, rescue, settle
+from taskyard.tasks.enqueue import NewTask, TaskRef, enqueue
+
+T = TypeVar("T")
+
+TABLE, QUEUE = "default_tasks", "default"
+TYPES = frozenset({"steady", ONCE})
+MAX_CRASHES = 3
+LEASE = 3600.0
+
+WHO = st.integers(0, 7)
+KINDS = st.sampled_from(
+    [Kind.COMPLETED, Kind.FAILED, Kind.TIMEOUT, Kind.REJECTED, Kind.CANCELLED, Kind.INTERRUPTED]
+)
+
+
+@dataclass
+class Held:
+    """A Task in a Server's memory. Its handler runs until `running` is False."""
+
+    row: ClaimedRow
+    running: bool
+    ending: Ending | None = None
+    """What was sent to the database and not confirmed yet."""
+
+
+@dataclass
+class Server:
+    """A life of a Server: what its process believes. It may be wrong, it may be gone."""
+
+    session: str
+    trusted: bool = True
+    held: dict[int, Held] = field(default_factory=dict)
+
+
+class Interruptible(Database):
+    """A database in which something else may happen right after a read."""
+
+    after_read: Callable[[Any], None] | None = None
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        found = super().read(work)
+        if self.after_read is not None:
+            self.after_read(found)
+        return found
+
+
+class ProtocolMachine(RuleBasedStateMachine):
+    """Each rule is one act of a Server, a rescuer, a person, or fate."""
+
+    def __init__(self, db: Interruptible) -> None:
+        super().__init__()
+        self.db = db
+        self.model = Reference(MAX_CRASHES)
+        self.alive: list[Server] = []
+        self.edited: set[int] = set()
+        self.final: dict[int, int] = {}
+        self.next_run_id = 1
+        for table in (TABLE, "ty_runs", "ty_servers"):
+            self._sql(f"DELETE FROM {table}")
+        self.open_session()
+
+    # --- enqueue --------------------------------------------------------------------------------
+
+    @rule(
+        task_type=st.sampled_from(sorted(TYPES)),
+        priority=st.integers(0, 1),
+        max_retries=st.integers(0, 2),
+        excl_key=st.sampled_from([None, "k", "l"]),
+        unique_key=st.sampled_from([None, None, "u"]),
+    )
+    def enqueue(self, **fields: Any) -> None:
+        twin = [
+            row
+            for row in self.model.rows.values()
+            if row.unique_key and row.unique_key == fields["unique_key"] and row.status < COMPLETED
+        ]
+        try:
+            ref = enqueue(self.db, NewTask(queue=QUEUE, retry_interval=0.0, **fields))
+        except DuplicateTask:
+            assert twin
+        else:
+            assert not twin
+            self.model.rows[ref.id] = Row(**fields)
+
+    @rule()
+    def insert_by_sql(self) -> None:
+        self._sql(f"INSERT INTO {TABLE} (task_type) VALUES ('steady')")
+        newest = self.db.read(lambda tx: tx.value(f"SELECT MAX(id) FROM {TABLE}"))
+        self.model.rows[newest] = Row("steady")
+
+    # --- servers --------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.alive) < 3)
+    @rule()
+    def open_session(self) -> None:
+        server = Server(servers.new_session())
+        servers.register(self.db, server.session, "here", lease=LEASE, runners=1)
+        servers.publish(self.db, server.session, [{"name": ONCE, "delivery": "at_most_once"}], [])
+        self.alive.append(server)
+        self.model.states[server.session] = "live"
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def the_lease_ends(self, who: int) -> None:
+        """The Server is paused or cut off: trust ends first, then its lease."""
+        server = self._server(who)
+        server.trusted = False
+        past = self.db.dialect.utc_after("-60")
+        self._sql(f"UPDATE ty_servers SET lease_until = {past} WHERE session = '{server.session}'")
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def beat(self, who: int) -> None:
+        server = self._server(who)
+        beaten = self.db.run(lambda tx: servers.beat(tx, server.session, LEASE))
+        assert beaten == (self.model.states[server.session] != "dead")
+        server.trusted = beaten
+        if not beaten:  # declared dead: kill all runners, drop everything
+            self.alive.remove(server)
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def certify(self, who: int) -> None:
+        self._certify(self._server(who))
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def kill(self, who: int) -> None:
+        """kill -9; the next start on this host finds its process gone."""
+        server = self._server(who)
+        self.alive.remove(server)
+        servers.certify_gone(self.db, server.session)
+        self.model.states[server.session] = "dead"
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def drain(self, who: int) -> None:
+        session = self._server(who).session
+        servers.start_draining(self.db, session)
+        if self.model.states[session] == "live":
+            self.model.states[session] = "draining"
+
+    # --- claim and settle -----------------------------------------------------------------------
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO, limit=st.integers(1, 3), heard=st.booleans())
+    def claim(self, who: int, limit: int, heard: bool) -> None:
+        """`heard`: the answer arrives; else the Server does not know what it owns."""
+        server = self._server(who)
+        taken = self._claim(server, limit, heard)
+        self.model.claim(server.session, taken, limit)
+        self.edited -= {row.id for row in taken}
+
+    @precondition(lambda self: any(server.held for server in self.alive))
+    @rule(who=WHO, kind=KINDS, many=st.booleans(), heard=st.booleans())
+    def settle(self, who: int, kind: Kind, many: bool, heard: bool) -> None:
+        """Handlers end, of a live Server or of a zombie. Not `heard`: it must settle again."""
+        server = self._holder(who)
+        held = list(server.held.values())[: None if many else 1]
+        endings = [self._ending(h, kind) for h in held]
+        result = self._settle(server, endings, heard)
+        counts = {e.id: self.model.settle(server.session, e, remembered=True) for e in endings}
+        assert result.written == sum(counts.values())
+        assert sorted(result.superseded) == sorted(i for i, counted in counts.items() if not counted)
+
+    @precondition(lambda self: self.alive)
+    @rule(who=WHO)
+    def reconcile(self, who: int) -> None:
+        """What a Server owns and does not hold, and the other way round, as the dispatcher does."""
+        server = self._server(who)
+        owned = rescue.owned(self.db, TABLE, server.session)
+        changed = [h for i, h in server.held.items() if owned.get(i) != (h.row.fence, RUNNING)]
+        endings = [self._ending(h, Kind.CANCELLED) for h in changed]
+        if endings:
+            self._settle(server, endings, heard=True)
+            for ending in endings:
+                self.model.settle(server.session, ending, remembered=True)
+        forgotten = {i: seen for i, seen in owned.items() if i not in server.held and i not in (e.id for e in endings)}
+        place = self._place(server)
+        assert rescue.release_forgotten(self.db, place, forgotten) == self.model.release_forgotten(
+            server.session, forgotten
+        )
+
+    @rule()
+    def rescue(self) -> None:
+        assert rescue.rescue(self.db, TABLE, max_crashes=MAX_CRASHES) == self.model.rescue()
+
+    # --- people ---------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.model.rows)
+    @rule(which=WHO)
+    def cancel(self, which: int) -> None:
+        task_id = self._task(which)
+        row = self.model.rows[task_id]
+        try:
+            manage.cancel(self.db, TaskRef(QUEUE, TABLE, task_id))
+        except NotNow:
+            assert row.status >= COMPLETED
+        else:
+            assert row.status < COMPLETED
+            self._note_edit([task_id], CANCELLED)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(which=WHO)
+    def retry(self, which: int) -> None:
+        task_id = self._task(which)
+        row = self.model.rows[task_id]
+        if self._has_live_twin(task_id):
+            return
+        try:
+            manage.retry(self.db, TaskRef(QUEUE, TABLE, task_id))
+        except NotNow:
+            assert row.status < COMPLETED or row.owner
+        else:
+            assert row.status >= COMPLETED and row.owner is None
+            self.final.pop(task_id, None)
+            self.model.retry(task_id)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(which=WHO, status=st.sampled_from([PENDING, CANCELLED]))
+    def edit_by_sql(self, which: int, status: int) -> None:
+        task_id = self._task(which)
+        if status == PENDING and self._has_live_twin(task_id):
+            return
+        self._edit([task_id], status)
+        self._note_edit([task_id], status)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(which=WHO)
+    def delete_by_sql(self, which: int) -> None:
+        task_id = self._task(which)
+        self._sql(f"DELETE FROM {TABLE} WHERE id = {task_id}")
+        self._note_deletion(task_id)
+
+    # --- in the middle of something -------------------------------------------------------------
+
+    @rule(
+        verb=st.sampled_from(["rescue", "settle"]),
+        nth=st.integers(1, 6),
+        what=st.sampled_from(
+            ["settle", "rescue", "claim", "certify", "to 0", "to 1", "to 4", "delete"]
+        ),
+    )
+    def meanwhile(self, verb: str, nth: int, what: str) -> None:
+        """Something else happens after the nth read of a rescue or of a settle.
+
+        What must come of it is not foretold: it is read back, and the invariants judge it.
+        """
+        reads = 0
+
+        def interlope(_: Any) -> None:
+            nonlocal reads
+            reads += 1
+            if reads == nth:
+                self.db.after_read = None
+                self._happen(what)
+
+        self.db.after_read = interlope
+        try:
+            self._do(verb)
+        finally:
+            self.db.after_read = None
+        self._believe()
+
+    def _do(self, verb: str) -> None:
+        if verb == "rescue":
+            rescue.rescue(self.db, TABLE, max_crashes=MAX_CRASHES)
+            return
+        for server in self.alive:
+            endings = [self._ending(held, Kind.COMPLETED) for held in server.held.values()]
+            if endings:
+                self._settle(server, endings, heard=True)
+
+    def _happen(self, what: str) -> None:
+        owned = [i for i, row in self._rows().items() if row.owner]
+        if what in ("settle", "rescue"):
+            self._do(what)
+        elif what == "claim":
+            for server in self.alive:
+                self._claim(server, 2, heard=True)
+        elif what == "certify":
+            for server in self.alive:
+                self._certify(server)
+        elif what == "delete":
+            for task_id in owned:
+                self._sql(f"DELETE FROM {TABLE} WHERE id = {task_id}")
+                self.edited.add(task_id)
+        else:
+            self._edit(owned, int(what[-1]))
+
+    # --- what must hold -------------------------------------------------------------------------
+
+    @invariant()
+    def the_tables_are_what_the_model_says(self) -> None:
+        found = {task_id: row.facts for task_id, row in self._rows().items()}
+        assert found == {task_id: row.facts for task_id, row in self.model.rows.items()}
+        assert self._runs() == self.model.runs
+        assert self._states() == self.model.states
+
+    @invariant()
+    def every_claim_has_one_run_and_fences_only_rise(self) -> None:
+        """I1 and I5: as many Runs as claims that have ended, and no fence twice."""
+        rows, runs = self._rows(), self._runs()
+        fences = Counter((run.task_id, run.fence) for run in runs.values())
+        assert all(count == 1 for count in fences.values())
+        ended = Counter(run.task_id for run in runs.values())
+        for task_id, row in rows.items():
+            assert ended[task_id] == row.fence - (row.owner is not None)
+            assert all((task_id, n) in fences for n in range(1, ended[task_id] + 1))
+
+    @invariant()
+    def ends_are_final(self) -> None:
+        """I2: only SQL and the verb retry leave 2 and 4."""
+        rows = self._rows()
+        for task_id, status in self.final.items():
+            assert task_id not in rows or task_id in self.edited or rows[task_id].status == status
+        self.final = {i: r.status for i, r in rows.items() if r.status in (COMPLETED, CANCELLED)}
+
+    @invariant()
+    def only_running_tasks_have_an_owner(self) -> None:
+        """I3, but for rows that SQL has changed and whose owner has not answered yet."""
+        for task_id, row in self._rows().items():
+            if row.status == RUNNING:
+                assert row.owner is not None
+            elif row.owner is not None:
+                assert task_id in self.edited
+
+    @invariant()
+    def at_most_one_trusted_handler(self) -> None:
+        """I4, and the handlers' side of I7 (a DELETE takes its key along)."""
+        rows = self._rows()
+        running = [i for s in self.alive if s.trusted for i, h in s.held.items() if h.running]
+        keys = [rows[i].excl_key for i in running if i in rows and rows[i].excl_key]
+        assert len(set(running)) == len(running) and len(set(keys)) == len(keys)
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        """I6: no Task is tried, or crashes, more often than it may."""
+        for task_id, row in self._rows().items():
+            assert row.retry_count <= self.model.rows[task_id].max_retries
+            assert row.crashes <= MAX_CRASHES
+
+    @invariant()
+    def one_live_row_a_key(self) -> None:
+        """I7."""
+        live = Counter(r.excl_key for r in self._rows().values() if r.owner and r.excl_key)
+        assert all(count == 1 for count in live.values())
+
+    def teardown(self) -> None:
+        """I8: when everybody has died, one new Server brings every Task to its end."""
+        if sys.exc_info()[0] is None:  # else the history has failed already
+            for server in list(self.alive):
+                self.alive.remove(server)
+                servers.certify_gone(self.db, server.session)
+                self.model.states[server.session] = "dead"
+            self.rescue()
+            self.open_session()
+            self._work_until_nothing_is_left()
+            assert all(r.status >= COMPLETED and not r.owner for r in self._rows().values())
+            self.every_claim_has_one_run_and_fences_only_rise()
+
+    def _work_until_nothing_is_left(self) -> None:
+        (server,) = self.alive
+        while taken := self._claim(server, 50, heard=True):
+            self.model.claim(server.session, taken, 50)
+            self.settle(0, Kind.COMPLETED, many=True, heard=True)
+
+    # --- acts -----------------------------------------------------------------------------------
+
+    def _claim(self, server: Server, limit: int, heard: bool) -> list[ClaimedRow]:
+        self._until_all_are_due()
+        first, self.next_run_id = self.next_run_id, self.next_run_id + limit
+        ask = claim.Ask(
+            table=TABLE,
+            queue=QUEUE,
+            session=server.session,
+            server_id="here",
+            limit=limit,
+            first_run_id=first,
+            known=TYPES,
+            fleet=TYPES,
+        )
+        rows = claim.claim(self.db, ask).rows
+        for row in rows if heard else []:
+            assert row.id not in server.held
+            server.held[row.id] = Held(row, running=server.trusted)
+        return rows
+
+    def _settle(self, server: Server, endings: list[Ending], heard: bool) -> settle.Settled:
+        def remembered(task_id: int) -> ClaimedRow | None:
+            return server.held[task_id].row if task_id in server.held else None
+
+        result = settle.settle(self.db, self._place(server), endings, remembered)
+        for ending in endings if heard else []:
+            server.held.pop(ending.id, None)
+        return result
+
+    def _certify(self, server: Server) -> None:
+        lapsed = not server.trusted and self.model.states[server.session] != "dead"
+        assert servers.certify_expired(self.db, server.session) == lapsed
+        if lapsed:
+            self.model.states[server.session] = "dead"
+
+    def _edit(self, ids: list[int], status: int) -> None:
+        for task_id in ids:
+            self._sql(f"UPDATE {TABLE} SET status = {status} WHERE id = {task_id}")
+        self.edited.update(ids)
+
+    def _ending(self, held: Held, kind: Kind) -> Ending:
+        """What is to be written; said once, it stays what it is, as in a Server's spool."""
+        held.running = False
+        if held.ending is None:
+            held.ending = _ending(held.row, kind)
+        return held.ending
+
+    # --- below ----------------------------------------------------------------------------------
+
+    def _note_edit(self, ids: list[int], status: int) -> None:
+        self.edited.update(ids)
+        self.model.edit(ids, status)
+
+    def _note_deletion(self, task_id: int) -> None:
+        del self.model.rows[task_id]
+        self.final.pop(task_id, None)
+
+    def _believe(self) -> None:
+        """Take the tables for what they are: nothing was foretold."""
+        for task_id, row in self._rows().items():
+            model = self.model.rows[task_id]
+            model.status, model.fence, model.owner = row.status, row.fence, row.owner
+            model.run_id, model.retry_count, model.crashes = row.run_id, row.retry_count, row.crashes
+        for task_id in set(self.model.rows) - set(self._rows()):
+            self._note_deletion(task_id)
+        self.model.runs = self._runs()
+
+    def _server(self, who: int) -> Server:
+        return self.alive[who % len(self.alive)]
+
+    def _holder(self, who: int) -> Server:
+        holders = [server for server in self.alive if server.held]
+        return holders[who % len(holders)]
+
+    def _task(self, which: int) -> int:
+        ids = sorted(self.model.rows)
+        return ids[which % len(ids)]
+
+    def _has_live_twin(self, task_id: int) -> bool:
+        key = self.model.rows[task_id].unique_key
+        return any(
+            other != task_id and key and row.unique_key == key and row.status < COMPLETED
+            for other, row in self.model.rows.items()
+        )
+
+    def _place(self, server: Server) -> settle.Place:
+        return settle.Place(TABLE, QUEUE, server.session, "here")
+
+    def _until_all_are_due(self) -> None:
+        """A retry is due at once; on SQLite at once may be half a millisecond from now."""
+        dialect = self.db.dialect
+        sql = f"SELECT 1 FROM {TABLE} WHERE status = 0 AND {dialect.due()} > {dialect.due_now()}"
+        while self.db.read(lambda tx: tx.value(sql + " LIMIT 1", **dialect.clock())):
+            pass
+
+    def _sql(self, sql: str) -> None:
+        self.db.run(lambda tx: tx.execute(sql))
+
+    def _rows(self) -> dict[int, Row]:
+        sql = (
+            "SELECT id, task_type, priority, max_retries, excl_key, unique_key, status, fence,"
+            f" owner, run_id, retry_count, crashes FROM {TABLE}"
+        )
+        return {row[0]: Row(*row[1:]) for row in self.db.read(lambda tx: tx.all(sql))}
+
+    def _runs(self) -> dict[int, Run]:
+        sql = "SELECT id, task_id, fence, status, session FROM ty_runs"
+        return {row[0]: Run(*row[1:]) for row in self.db.read(lambda tx: tx.all(sql))}
+
+    def _states(self) -> dict[str, str]:
+        sql = "SELECT session, state FROM ty_servers"
+        return dict(self.db.read(lambda tx: tx.all(sql)))  # type: ignore[arg-type]
+
+
+def _ending(row: ClaimedRow, kind: Kind) -> Ending:
+    """As the dispatcher makes it."""
+    attempt = Attempt(
+        retry_count=row.retry_count,
+        max_retries=row.max_retries,
+        crashes=row.crashes,
+        retry_interval=0.0,
+        at_most_once=row.task_type == ONCE,
+        retry=RetryPolicy(),
+    )
+    verdict = decide(
+        Outcome(row.run_id, kind), attempt, max_crashes=MAX_CRASHES, random=random.random
+    )
+    return Ending(
+        id=row.id,
+        fence=row.fence,
+        run_id=row.run_id,
+        attempt=row.retry_count + 1,
+        task_status=int(verdict.task_status),
+        retry_count=verdict.retry_count,
+        crashes=verdict.crashes,
+        delay=verdict.delay,
+        error_msg=None,
+        run_status=verdict.run_status.value,
+        output=None,
+        error=None,
+        payload=None,
+        age=0.0,
+        duration=0.0,
+        wait=0.0,
+        cpu_time=None,
+        memory=None,
+        pid=None,
+    )
+
+
+@pytest.fixture
+def db(lane: str) -> Iterator[Interruptible]:
+    db = Interruptible(lane)
+    migrate.upgrade(db)
+    ensure_queue(db, QUEUE)
+    yield db
+    db.close()
+
+
+def examples(count: int, steps: int, **more: Any) -> settings:
+    return settings(
+        max_examples=count,
+        stateful_step_count=steps,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+
+
+def test_the_verbs_keep_the_protocol_whatever_happens(db: Interruptible) -> None:
+    # SQLite needs no round trips, so most of the histories are tried there.
+    budget = examples(100, 40) if db.dialect.name == "sqlite" else examples(15, 30)
+    run_state_machine_as_test(lambda: ProtocolMachine(db), settings=budget)
