@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from taskyard.core.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from taskyard.context import Context as Context
     from taskyard.context import current as current
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from taskyard.settings import Settings as Settings
     from taskyard.yard import TaskHandle as TaskHandle
     from taskyard.yard import Yard as Yard
-
-__version__ = "0.1.0"
 
 # Imported when first asked for: `taskyard --help` needs none of them, and is quick.
 _HOMES = {

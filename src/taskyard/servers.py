@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-import taskyard
 from taskyard.core.errors import ServerUnknown
+from taskyard.core.version import VERSION
 from taskyard.db.database import Database, Tx
 
 _REGISTER = """
@@ -129,7 +129,7 @@ def register(
             boot_id=me.boot_id,
             pid_namespace=me.pid_namespace,
             process_started=me.process_started,
-            version=taskyard.__version__,
+            version=VERSION,
             lease=lease,
             runners=runners,
         )

@@ -97,6 +97,9 @@ class ProtocolMachine(RuleBasedStateMachine):
         for table in (TABLE, "ty_runs", "ty_servers"):
             self._sql(f"DELETE FROM {table}")
         self.open_session()
+        self._enqueue(task_type=ONCE)
+        self._enqueue(task_type="steady", excl_key="k")
+        self._enqueue(task_type="steady", excl_key="k", max_retries=1)
 
     # --- enqueue --------------------------------------------------------------------------------
 
@@ -114,23 +117,40 @@ class ProtocolMachine(RuleBasedStateMachine):
             if row.unique_key and row.unique_key == fields["unique_key"] and row.status < COMPLETED
         ]
         try:
-            ref = enqueue(self.db, NewTask(queue=QUEUE, retry_interval=0.0, **fields))
+            self._enqueue(**fields)
         except DuplicateTask:
             assert twin
         else:
             assert not twin
-            self.model.rows[ref.id] = Row(**fields)
 
-    @rule()
+    def _enqueue(self, **fields: Any) -> None:
+        ref = enqueue(self.db, NewTask(queue=QUEUE, retry_interval=0.0, **fields))
+        self.model.rows[ref.id] = Row(**fields)
+
     def insert_by_sql(self) -> None:
         self._sql(f"INSERT INTO {TABLE} (task_type) VALUES ('steady')")
         newest = self.db.read(lambda tx: tx.value(f"SELECT MAX(id) FROM {TABLE}"))
         self.model.rows[newest] = Row("steady")
 
-    # --- servers --------------------------------------------------------------------------------
+    # --- fate ---------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.alive) < 3)
-    @rule()
+    @rule(
+        who=WHO,
+        what=st.sampled_from(
+            ["the lease ends"] * 3
+            + ["kill", "certify", "certify", "rescue", "rescue", "new server"]
+        ),
+    )
+    def fate(self, who: int, what: str) -> None:
+        """Servers are paused, killed, started, declared dead; somebody rescues."""
+        if what == "rescue":
+            self.rescue()
+        elif what == "new server":
+            self.open_session()
+        elif self.alive:
+            server = self.alive[who % len(self.alive)]
+            {"the lease ends": self.lapse, "kill": self.kill, "certify": self.certify}[what](server)
+
     def open_session(self) -> None:
         server = Server(servers.new_session())
         servers.register(self.db, server.session, "here", lease=LEASE, runners=1)
@@ -138,98 +158,127 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.alive.append(server)
         self.model.states[server.session] = "live"
 
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def the_lease_ends(self, who: int) -> None:
-        """The Server is paused or cut off: trust ends first, then its lease."""
-        server = self._server(who)
+    def lapse(self, server: Server) -> None:
+        """It is paused or cut off: trust ends first, then the lease."""
         server.trusted = False
         past = self.db.dialect.utc_after("-60")
         self._sql(f"UPDATE ty_servers SET lease_until = {past} WHERE session = '{server.session}'")
 
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def beat(self, who: int) -> None:
-        server = self._server(who)
-        beaten = self.db.run(lambda tx: servers.beat(tx, server.session, LEASE))
-        assert beaten == (self.model.states[server.session] != "dead")
-        server.trusted = beaten
-        if not beaten:  # declared dead: kill all runners, drop everything
-            self.alive.remove(server)
-
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def certify(self, who: int) -> None:
-        self._certify(self._server(who))
-
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def kill(self, who: int) -> None:
+    def kill(self, server: Server) -> None:
         """kill -9; the next start on this host finds its process gone."""
-        server = self._server(who)
         self.alive.remove(server)
         servers.certify_gone(self.db, server.session)
         self.model.states[server.session] = "dead"
 
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def drain(self, who: int) -> None:
-        session = self._server(who).session
-        servers.start_draining(self.db, session)
-        if self.model.states[session] == "live":
-            self.model.states[session] = "draining"
+    def certify(self, server: Server) -> None:
+        """Somebody declares it dead, if its lease has ended; the process knows nothing of it."""
+        lapsed = not server.trusted and self.model.states[server.session] != "dead"
+        assert servers.certify_expired(self.db, server.session) == lapsed
+        if lapsed:
+            self.model.states[server.session] = "dead"
 
-    # --- claim and settle -----------------------------------------------------------------------
+    def rescue(self) -> None:
+        assert rescue.rescue(self.db, TABLE, max_crashes=MAX_CRASHES) == self.model.rescue()
+
+    # --- what servers do ------------------------------------------------------------------------
 
     @precondition(lambda self: self.alive)
-    @rule(who=WHO, limit=st.integers(1, 3), heard=st.booleans())
-    def claim(self, who: int, limit: int, heard: bool) -> None:
-        """`heard`: the answer arrives; else the Server does not know what it owns."""
-        server = self._server(who)
+    @rule(
+        who=WHO,
+        what=st.sampled_from(
+            ["claim"] * 4 + ["settle"] * 4 + ["reconcile"] * 2 + ["beat"] * 2 + ["drain"]
+        ),
+        kind=KINDS,
+        many=st.booleans(),
+        heard=st.sampled_from([True, True, False]),
+    )
+    def serve(self, who: int, what: str, kind: Kind, many: bool, heard: bool) -> None:
+        """A Server does its work, a zombie too. `heard`: the database's answer arrives."""
+        server = self.alive[who % len(self.alive)]
+        match what:
+            case "claim":
+                self.claim(server, 3 if many else 1, heard)
+            case "settle":
+                self.settle(server, kind, many, heard)
+            case "reconcile":
+                self.reconcile(server)
+            case "beat":
+                self.beat(server)
+            case "drain":
+                self.drain(server)
+
+    def claim(self, server: Server, limit: int, heard: bool) -> int:
+        """Not `heard`: it does not know what it owns. Returns how many Tasks were claimed."""
         taken = self._claim(server, limit, heard)
         self.model.claim(server.session, taken, limit)
         self.edited -= {row.id for row in taken}
+        return len(taken)
 
-    @precondition(lambda self: any(server.held for server in self.alive))
-    @rule(who=WHO, kind=KINDS, many=st.booleans(), heard=st.booleans())
-    def settle(self, who: int, kind: Kind, many: bool, heard: bool) -> None:
-        """Handlers end, of a live Server or of a zombie. Not `heard`: it must settle again."""
-        server = self._holder(who)
+    def settle(self, server: Server, kind: Kind, many: bool, heard: bool) -> None:
+        """Handlers end, or what was not heard is sent again."""
         held = list(server.held.values())[: None if many else 1]
         endings = [self._ending(h, kind) for h in held]
-        result = self._settle(server, endings, heard)
-        counts = {e.id: self.model.settle(server.session, e, remembered=True) for e in endings}
-        assert result.written == sum(counts.values())
-        assert sorted(result.superseded) == sorted(i for i, counted in counts.items() if not counted)
+        if endings:
+            result = self._settle(server, endings, heard)
+            counts = {e.id: self.model.settle(server.session, e, True) for e in endings}
+            assert result.written == sum(counts.values())
+            assert set(result.superseded) == {i for i, counted in counts.items() if not counted}
 
-    @precondition(lambda self: self.alive)
-    @rule(who=WHO)
-    def reconcile(self, who: int) -> None:
-        """What a Server owns and does not hold, and the other way round, as the dispatcher does."""
-        server = self._server(who)
+    def reconcile(self, server: Server) -> None:
+        """What it owns and does not hold, and the other way round, as the dispatcher does."""
         owned = rescue.owned(self.db, TABLE, server.session)
         changed = [h for i, h in server.held.items() if owned.get(i) != (h.row.fence, RUNNING)]
-        endings = [self._ending(h, Kind.CANCELLED) for h in changed]
-        if endings:
+        forgotten = {i: seen for i, seen in owned.items() if i not in server.held}
+        if changed:
+            endings = [self._ending(h, Kind.CANCELLED) for h in changed]
             self._settle(server, endings, heard=True)
             for ending in endings:
                 self.model.settle(server.session, ending, remembered=True)
-        forgotten = {i: seen for i, seen in owned.items() if i not in server.held and i not in (e.id for e in endings)}
-        place = self._place(server)
-        assert rescue.release_forgotten(self.db, place, forgotten) == self.model.release_forgotten(
-            server.session, forgotten
-        )
+        if forgotten:
+            released = rescue.release_forgotten(self.db, self._place(server), forgotten)
+            assert released == self.model.release_forgotten(server.session, forgotten)
 
-    @rule()
-    def rescue(self) -> None:
-        assert rescue.rescue(self.db, TABLE, max_crashes=MAX_CRASHES) == self.model.rescue()
+    def beat(self, server: Server) -> None:
+        """The lease is prolonged, or it hears that it is dead: it drops everything."""
+        server.trusted = self.db.run(lambda tx: servers.beat(tx, server.session, LEASE))
+        assert server.trusted == (self.model.states[server.session] != "dead")
+        if not server.trusted:
+            self.alive.remove(server)
+
+    def drain(self, server: Server) -> None:
+        """It takes nothing more."""
+        servers.start_draining(self.db, server.session)
+        if self.model.states[server.session] == "live":
+            self.model.states[server.session] = "draining"
 
     # --- people ---------------------------------------------------------------------------------
 
     @precondition(lambda self: self.model.rows)
-    @rule(which=WHO)
-    def cancel(self, which: int) -> None:
-        task_id = self._task(which)
+    @rule(
+        which=WHO,
+        what=st.sampled_from(["cancel", "retry", "to 0", "to 0", "to 4", "delete", "insert"]),
+    )
+    def people(self, which: int, what: str) -> None:
+        """Somebody calls a verb, or has an SQL prompt. Only we clear `owner` (rulings 3.1)."""
+        ids = sorted(self.model.rows)
+        task_id = ids[which % len(ids)]
+        if what in ("retry", "to 0") and self._has_live_twin(task_id):
+            return
+        match what:
+            case "cancel":
+                self.cancel(task_id)
+            case "retry":
+                self.retry(task_id)
+            case "delete":
+                self._delete([task_id])
+                self._note_deletion(task_id)
+            case "insert":
+                self.insert_by_sql()
+            case _:
+                self._edit([task_id], int(what[-1]))
+                self.model.edit([task_id], int(what[-1]))
+
+    def cancel(self, task_id: int) -> None:
         row = self.model.rows[task_id]
         try:
             manage.cancel(self.db, TaskRef(QUEUE, TABLE, task_id))
@@ -237,15 +286,11 @@ class ProtocolMachine(RuleBasedStateMachine):
             assert row.status >= COMPLETED
         else:
             assert row.status < COMPLETED
-            self._note_edit([task_id], CANCELLED)
+            self.edited.add(task_id)
+            self.model.edit([task_id], CANCELLED)
 
-    @precondition(lambda self: self.model.rows)
-    @rule(which=WHO)
-    def retry(self, which: int) -> None:
-        task_id = self._task(which)
+    def retry(self, task_id: int) -> None:
         row = self.model.rows[task_id]
-        if self._has_live_twin(task_id):
-            return
         try:
             manage.retry(self.db, TaskRef(QUEUE, TABLE, task_id))
         except NotNow:
@@ -254,22 +299,6 @@ class ProtocolMachine(RuleBasedStateMachine):
             assert row.status >= COMPLETED and row.owner is None
             self.final.pop(task_id, None)
             self.model.retry(task_id)
-
-    @precondition(lambda self: self.model.rows)
-    @rule(which=WHO, status=st.sampled_from([PENDING, CANCELLED]))
-    def edit_by_sql(self, which: int, status: int) -> None:
-        task_id = self._task(which)
-        if status == PENDING and self._has_live_twin(task_id):
-            return
-        self._edit([task_id], status)
-        self._note_edit([task_id], status)
-
-    @precondition(lambda self: self.model.rows)
-    @rule(which=WHO)
-    def delete_by_sql(self, which: int) -> None:
-        task_id = self._task(which)
-        self._sql(f"DELETE FROM {TABLE} WHERE id = {task_id}")
-        self._note_deletion(task_id)
 
     # --- in the middle of something -------------------------------------------------------------
 
@@ -319,11 +348,9 @@ class ProtocolMachine(RuleBasedStateMachine):
                 self._claim(server, 2, heard=True)
         elif what == "certify":
             for server in self.alive:
-                self._certify(server)
+                self.certify(server)
         elif what == "delete":
-            for task_id in owned:
-                self._sql(f"DELETE FROM {TABLE} WHERE id = {task_id}")
-                self.edited.add(task_id)
+            self._delete(owned)
         else:
             self._edit(owned, int(what[-1]))
 
@@ -389,20 +416,13 @@ class ProtocolMachine(RuleBasedStateMachine):
         """I8: when everybody has died, one new Server brings every Task to its end."""
         if sys.exc_info()[0] is None:  # else the history has failed already
             for server in list(self.alive):
-                self.alive.remove(server)
-                servers.certify_gone(self.db, server.session)
-                self.model.states[server.session] = "dead"
+                self.kill(server)
             self.rescue()
             self.open_session()
-            self._work_until_nothing_is_left()
+            while self.claim(self.alive[0], 50, heard=True):
+                self.settle(self.alive[0], Kind.COMPLETED, many=True, heard=True)
             assert all(r.status >= COMPLETED and not r.owner for r in self._rows().values())
             self.every_claim_has_one_run_and_fences_only_rise()
-
-    def _work_until_nothing_is_left(self) -> None:
-        (server,) = self.alive
-        while taken := self._claim(server, 50, heard=True):
-            self.model.claim(server.session, taken, 50)
-            self.settle(0, Kind.COMPLETED, many=True, heard=True)
 
     # --- acts -----------------------------------------------------------------------------------
 
@@ -434,16 +454,14 @@ class ProtocolMachine(RuleBasedStateMachine):
             server.held.pop(ending.id, None)
         return result
 
-    def _certify(self, server: Server) -> None:
-        lapsed = not server.trusted and self.model.states[server.session] != "dead"
-        assert servers.certify_expired(self.db, server.session) == lapsed
-        if lapsed:
-            self.model.states[server.session] = "dead"
-
     def _edit(self, ids: list[int], status: int) -> None:
         for task_id in ids:
             self._sql(f"UPDATE {TABLE} SET status = {status} WHERE id = {task_id}")
         self.edited.update(ids)
+
+    def _delete(self, ids: list[int]) -> None:
+        for task_id in ids:
+            self._sql(f"DELETE FROM {TABLE} WHERE id = {task_id}")
 
     def _ending(self, held: Held, kind: Kind) -> Ending:
         """What is to be written; said once, it stays what it is, as in a Server's spool."""
@@ -454,10 +472,6 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     # --- below ----------------------------------------------------------------------------------
 
-    def _note_edit(self, ids: list[int], status: int) -> None:
-        self.edited.update(ids)
-        self.model.edit(ids, status)
-
     def _note_deletion(self, task_id: int) -> None:
         del self.model.rows[task_id]
         self.final.pop(task_id, None)
@@ -467,21 +481,14 @@ class ProtocolMachine(RuleBasedStateMachine):
         for task_id, row in self._rows().items():
             model = self.model.rows[task_id]
             model.status, model.fence, model.owner = row.status, row.fence, row.owner
-            model.run_id, model.retry_count, model.crashes = row.run_id, row.retry_count, row.crashes
+            model.run_id, model.retry_count, model.crashes = (
+                row.run_id,
+                row.retry_count,
+                row.crashes,
+            )
         for task_id in set(self.model.rows) - set(self._rows()):
             self._note_deletion(task_id)
         self.model.runs = self._runs()
-
-    def _server(self, who: int) -> Server:
-        return self.alive[who % len(self.alive)]
-
-    def _holder(self, who: int) -> Server:
-        holders = [server for server in self.alive if server.held]
-        return holders[who % len(holders)]
-
-    def _task(self, which: int) -> int:
-        ids = sorted(self.model.rows)
-        return ids[which % len(ids)]
 
     def _has_live_twin(self, task_id: int) -> bool:
         key = self.model.rows[task_id].unique_key

@@ -22,7 +22,8 @@ import typer
 from taskyard.cli import formats
 
 if TYPE_CHECKING:
-    from taskyard.demo.play import Demo, Picture
+    from taskyard.demo.pictures import Picture
+    from taskyard.demo.play import Demo
 
 app = typer.Typer()
 
@@ -74,6 +75,7 @@ def demo(
     show = Demo(keep=keep)
     with _signals(show), show:
         print(_introduction(show), flush=True)
+        show.start()
         with view(color=color) as look:
             for picture in show.play(seconds):
                 look(picture)
@@ -135,21 +137,19 @@ def _summary(show: Demo, end: Picture) -> str:
 
 def _troubles(show: Demo) -> list[str]:
     """What failed, timed out or was lost, each kind in one line."""
-    from taskyard.demo.play import ended_badly
+    from taskyard.demo.pictures import BAD
 
-    runs = show.runs(limit=500)
     kinds = Counter(
         (run["task_type"], run["status"], formats.last_line(_first_part(run["error"])))
-        for run in ended_badly(runs)
+        for run in show.runs(status=BAD)
     )
     lines = [
         f"  {task_type:<14} {status} {n} ×: {why}"
         for (task_type, status, why), n in sorted(kinds.items())
     ]
-    again = [run for run in runs if run["status"] == "completed" and run["attempt"] > 1]
+    again = [run for run in show.runs(task_type="unsteady", status="completed")]
     if again:
-        attempt, task_type = max((run["attempt"], run["task_type"]) for run in again)
-        lines.append(f"  {task_type:<14} completed at attempt {attempt}: retries worked")
+        lines.append(f"  {'unsteady':<14} completed {len(again)} ×: at attempt {again[0]['attempt']}")
     return lines
 
 
@@ -187,4 +187,7 @@ def _files(folder: Path, pattern: str) -> int:
 
 def _program() -> str:
     """The command as it can be typed here: by its name if it is on the PATH."""
-    return "taskyard" if shutil.which("taskyard") else str(Path(sys.argv[0]).absolute())
+    if shutil.which("taskyard"):
+        return "taskyard"
+    started = Path(sys.argv[0]).absolute()
+    return f"{sys.executable} -m taskyard" if started.name == "__main__.py" else str(started)

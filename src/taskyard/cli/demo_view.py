@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from taskyard.demo.play import Picture
+    from taskyard.demo.pictures import Picture
 
 Look: TypeAlias = "Callable[[Picture], None]"
 
@@ -45,14 +45,12 @@ def view(*, color: bool) -> Iterator[Look]:
 
 def _plain() -> Look:
     """A line a second, and one for each Run that went wrong."""
-    from taskyard.demo.play import ended_badly
-
     told: set[int] = set()
     next_line = 0.0
 
     def look(picture: Picture) -> None:
         nonlocal next_line
-        for run in reversed(ended_badly(picture.runs)):
+        for run in reversed(picture.troubles):
             if run["id"] not in told:
                 told.add(run["id"])
                 print(f"        {_run_line(run)}", flush=True)

@@ -61,8 +61,9 @@ def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     promises = {k: v for k, v in spec.to_dict().items() if k not in ("parameters", "retry")}
     fields = [(key, str(item)) for key, item in promises.items() if item not in (None, "")]
     print_fields([*fields, ("where", where)])
-    print()
-    print_list(_parameters(spec), PARAMETERS, as_json=False, empty="It takes no parameters.")
+    if parameters := _parameters(spec):
+        print()
+        print_list(parameters, PARAMETERS, as_json=False)
 
 
 PARAMETERS = (

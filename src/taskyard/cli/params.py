@@ -12,19 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from taskyard.core.errors import ParamsNotJson
 
 _WORD = re.compile(r"(?P<key>[^=:]+)(?P<sign>:?=)(?P<value>.*)", re.DOTALL)
 
 
 def read_params(words: Sequence[str], file: str | None) -> dict[str, Any]:
-    """The parameters as an object; words win over the file. Raises ParamsNotJson."""
+    """The parameters as an object; words win over the file. Raises ParamsNotJson or BadParameter."""
     params = _read_file(file) if file is not None else {}
     for word in words:
         match = _WORD.fullmatch(word)
         if match is None:
-            raise ParamsNotJson(
-                f'Parameter "{word}"', "write key=text, or key:=json for numbers, lists and so on"
+            raise typer.BadParameter(
+                f'"{word}": write key=text, or key:=json for numbers, lists and the like'
             )
         key, value = match["key"], match["value"]
         params[key] = _parse(value, f"Parameter {key}") if match["sign"] == ":=" else value

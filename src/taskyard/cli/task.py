@@ -182,6 +182,7 @@ def list_(
 def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
     """Show a task in full, with its runs."""
     from taskyard.cli.run import COLUMNS as RUN_COLUMNS
+    from taskyard.cli.run import with_task
     from taskyard.db.listing import Query
     from taskyard.runs.browse import list_runs
     from taskyard.tasks.browse import show_task
@@ -190,13 +191,15 @@ def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
     here = invocation(ctx)
     database = here.database()
     task = show_task(database, parse_ref(database, ref))
-    runs = list_runs(database, Query({"task": ref}, large=("error",))).rows
+    page = list_runs(database, Query({"task": ref}, large=("error",)))
+    runs = [with_task(run) for run in page.rows]
     if as_json:
         print_json(task | {"runs": runs})
         return
     print_fields([(name, _shown(value)) for name, value in task.items() if value not in (None, "")])
-    print()
-    print_list(runs, RUN_COLUMNS, as_json=False, color=here.color, empty="It has not run yet.")
+    if runs:
+        print()
+        print_list(runs, RUN_COLUMNS, as_json=False, color=here.color)
 
 
 @app.command()

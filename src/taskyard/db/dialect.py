@@ -143,6 +143,10 @@ class Dialect(ABC):
         """SQL with `:name` parameters in the driver's own style."""
         return _pyformat(sql)
 
+    def fill(self, template: str, table: str) -> str:
+        """A statement's text for a task table: `{table}`, `{pending}`, `{due}`, … filled in."""
+        return _filled(self, template, table)
+
     def quote(self, name: str) -> str:
         """A quoted identifier; `schema.table` is quoted part by part."""
         return ".".join(f'"{part}"' for part in name.split("."))
@@ -191,7 +195,7 @@ class Dialect(ABC):
 
     def look(self, tx: Tx, table: str) -> tuple[Iterable[int], bool]:
         """The priorities that have something due, highest first; and whether any key waits."""
-        found = tx.all(_sql(self, _LOOK, table), **self.clock())
+        found = tx.all(self.fill(_LOOK, table), **self.clock())
         return [row[0] for row in found if not row[1]], any(row[1] for row in found)
 
     def free_heads(self, tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
@@ -199,7 +203,7 @@ class Dialect(ABC):
 
         Returns them and the key to go on behind ('' after the last).
         """
-        rows = tx.all(_sql(self, _FREE_HEADS, table), **self.clock(), after=after)
+        rows = tx.all(self.fill(_FREE_HEADS, table), **self.clock(), after=after)
         more = max((row[0] for row in rows), default="") if len(rows) >= KEYS_A_LOOK else ""
         return [Head(*row[1:]) for row in rows if row[1] is not None], more
 
@@ -300,7 +304,7 @@ class Dialect(ABC):
 
 
 @lru_cache(maxsize=1024)
-def _sql(dialect: Dialect, template: str, table: str) -> str:
+def _filled(dialect: Dialect, template: str, table: str) -> str:
     quoted = dialect.quote(table)
     step = _NEXT_KEY.format(table=quoted, keyed=dialect.keyed, after="{after}")
     return template.format(

@@ -95,8 +95,9 @@ def back_up() -> None:
 
 
 def trouble() -> None:
-    """Put in all that goes wrong at once."""
-    yard.enqueue_many([("unsteady", {}), ("crash", {}), ("overrun", {})], queue="trouble_queue")
+    """Put in all that goes wrong, with how often each may be tried again."""
+    for task_type, max_retries in (("unsteady", 3), ("crash", 1), ("overrun", 0)):
+        yard.enqueue(task_type, queue="trouble_queue", max_retries=max_retries)
 
 
 RHYTHM: tuple[tuple[float, Callable[[], None]], ...] = (

@@ -1,7 +1,7 @@
 """Site: the demo's folder: its settings, its code, its databases and its queues.
 
-Owns what is there before the first server starts. Everything is as a user would have it: a
-`taskyard.toml`, a `handlers.py`, and queues that are rows written by plain SQL.
+Owns what a user would write: a `taskyard.toml`, a `handlers.py`, and queues that are rows put in by
+plain SQL.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import tempfile
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from taskyard import queues
-from taskyard.db import migrate
-from taskyard.db.database import Database
+if TYPE_CHECKING:
+    from taskyard.db.database import Database
 
 SERVERS = ("server-001", "server-002")
 
@@ -30,7 +30,7 @@ grace = 3
 config_sync_interval = 1
 """
 
-# The scenarios of requirement 5, with a queue more for what goes wrong and one for backups.
+# The scenarios of requirement 5, with a queue more for backups and one for what goes wrong.
 _QUEUES = """
 INSERT INTO queue_configs (queue_name, table_name, server_id, max_workers, scan_interval)
 VALUES ('email_queue', 'email_tasks', 'server-001', 10, 2);
@@ -59,18 +59,26 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="taskyard-demo-"))
 
 
-def prepare(folder: Path, smtp_port: int) -> Database:
-    """Fill the folder and make its databases; returns the one that Taskyard lives in."""
+def lay_out(folder: Path, smtp_port: int) -> None:
+    """Put the application's files into the folder, and the shop's own database."""
     (folder / "taskyard.toml").write_text(_SETTINGS.format(smtp_port=smtp_port), encoding="utf-8")
     for name in ("handlers.py", "shop.py"):
         (folder / name).write_bytes(files("taskyard.demo").joinpath(name).read_bytes())
     with closing(sqlite3.connect(folder / "shop.db")) as shop:
         shop.executescript(_SHOP)
+
+
+def open_database(folder: Path) -> Database:
+    """The database that Taskyard lives in, with its schema, its queues and their tables."""
+    from taskyard import queues
+    from taskyard.db import migrate
+    from taskyard.db.database import Database
+
     database = Database(f"sqlite:///{folder / 'demo.db'}")
     migrate.require(database)
     with closing(sqlite3.connect(folder / "demo.db", timeout=10)) as connection:
         connection.executescript(_QUEUES)
-    # The servers would do this too; but the shop opens before they do.
+    # The servers make the tables too, at their next look; but the shop opens before.
     for queue in queues.list_queues(database):
         queues.adopt_table(database, queue.queue_name)
     return database

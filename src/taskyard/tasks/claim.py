@@ -15,13 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from taskyard.core.errors import HandlerUnknown
 from taskyard.core.lifecycle import Hold
 from taskyard.core.payload import PARAMS_LIMIT
 from taskyard.db.database import Database, Tx
-from taskyard.db.dialect import Dialect
 from taskyard.db.rows import Claim, ClaimedRow, Head
 
 _HEAD = 500
@@ -45,7 +43,7 @@ UPDATE {table} SET hold = 0, error_msg = NULL
 
 _UNREADABLE = """
 SELECT id FROM {table}
- WHERE {pending} AND priority = :priority AND {due} IS NULL LIMIT {head}
+ WHERE {pending} AND priority = :priority AND {due} IS NULL LIMIT 500
 """
 
 
@@ -94,7 +92,9 @@ def claim(db: Database, ask: Ask) -> Taken:
     """
     if not ask.known:
         return NOTHING
-    scope = db.autocommit if _one_statement(db.dialect, ask) else db.transaction
+    # Where taking is one statement, no transaction is opened around it.
+    alone = db.dialect.claims_alone and ask.rate_limit is None
+    scope = db.autocommit if alone else db.transaction
     with scope() as tx:
         allowed, wait = _allowance(tx, ask)
         if allowed < 1:
@@ -103,11 +103,6 @@ def claim(db: Database, ask: Ask) -> Taken:
         if ask.rate_limit is not None:
             _spend(tx, ask, len(taken.rows))
         return taken
-
-
-def _one_statement(dialect: Dialect, ask: Ask) -> bool:
-    """PostgreSQL takes in one statement, so no transaction is opened around it."""
-    return dialect.claims_alone and ask.rate_limit is None
 
 
 def _take(tx: Tx, ask: Ask) -> Taken:
@@ -139,7 +134,7 @@ def _take_mixed(
         if len(candidates) - len(heads) >= ask.limit:
             break
         found = tx.all(
-            _sql(tx.dialect, _CANDIDATES, ask.table),
+            tx.dialect.fill(_CANDIDATES, ask.table),
             **tx.dialect.clock(),
             priority=priority,
             limit=ask.limit,
@@ -252,7 +247,7 @@ def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
     heads: list[Head] = tx.dialect.free_heads(tx, table, "")[0] if keyed else []
     for priority in levels:
         found = tx.all(
-            _sql(tx.dialect, _CANDIDATES, table),
+            tx.dialect.fill(_CANDIDATES, table),
             **tx.dialect.clock(),
             priority=priority,
             limit=_HEAD,
@@ -271,7 +266,7 @@ def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
 def _hold_unreadable(tx: Tx, table: str) -> int:
     if not tx.dialect.loose_times:
         return 0
-    sql = _sql(tx.dialect, _UNREADABLE, table)
+    sql = tx.dialect.fill(_UNREADABLE, table)
     levels = [
         row[0]
         for row in tx.all(
@@ -287,14 +282,3 @@ def _hold_unreadable(tx: Tx, table: str) -> int:
 def _hold(tx: Tx, table: str, ids: list[int], hold: Hold, why: str) -> int:
     sql = _HOLD.format(table=tx.dialect.quote(table), ids=", ".join(map(str, ids)))
     return tx.execute(sql, hold=int(hold), why=why)
-
-
-@lru_cache(maxsize=1024)
-def _sql(dialect: Dialect, template: str, table: str) -> str:
-    return template.format(
-        table=dialect.quote(table),
-        pending=dialect.pending,
-        due=dialect.due(),
-        due_now=dialect.due_now(),
-        head=_HEAD,
-    )
