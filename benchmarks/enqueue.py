@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.lanes import Db, Lane
 from benchmarks.machine import Meter
@@ -29,46 +30,49 @@ import time
 from handlers import noop, yard
 
 noop.enqueue()
-began = time.perf_counter()
+began, worked = time.perf_counter(), time.process_time()
 if sys.argv[1] == "one by one":
     for _ in range({SINGLES}):
         noop.enqueue()
 else:
     for _ in range({MANY // CALL}):
         yard.enqueue_many([("noop", {{}})] * {CALL})
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - worked)
 """
 
 
 class YardEnqueue:
     """An application that enqueues through the Yard."""
 
-    def __init__(self, site: Site, way: str, tasks: int) -> None:
+    def __init__(self, lane: Lane, site: Site, way: str, tasks: int) -> None:
         self.name = f"taskyard, {way}"
+        self._lane = lane
         self._site = site
         self._way = way
         self._tasks = tasks
 
     def measure(self) -> Sample:
-        meter = Meter([])
+        meter = Meter([], self._lane.store)
         command = [sys.executable, "client.py", self._way]
-        seconds = float(run(command, cwd=self._site.folder, env=self._site.env()))
-        return Sample(self._tasks, seconds, meter.read())
+        seconds, cpu = run(command, cwd=self._site.folder, env=self._site.env()).split()
+        return Sample(self._tasks, float(seconds), replace(meter.read(), worker=float(cpu)))
 
 
 class RawEnqueue:
     """The driver alone, into the same table."""
 
-    def __init__(self, way: str, tasks: int, insert: Callable[[], None]) -> None:
+    def __init__(self, lane: Lane, way: str, tasks: int, insert: Callable[[], None]) -> None:
         self.name = f"raw driver, {way}"
+        self._lane = lane
         self._tasks = tasks
         self._insert = insert
 
     def measure(self) -> Sample:
-        meter = Meter([])
-        began = time.perf_counter()
+        meter = Meter([], self._lane.store)
+        began, worked = time.perf_counter(), time.process_time()
         self._insert()
-        return Sample(self._tasks, time.perf_counter() - began, meter.read())
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        return Sample(self._tasks, seconds, replace(meter.read(), worker=cpu))
 
 
 def main(options: Options) -> None:
@@ -81,8 +85,8 @@ def main(options: Options) -> None:
             site.stop()  # a server that drains meanwhile would be measured too
             (site.folder / "client.py").write_text(CLIENT)
             for way, tasks, insert in _ways(lane, db, site.table):
-                raw = RawEnqueue(way, tasks, insert)
-                results = race([raw, YardEnqueue(site, way, tasks)], options.rounds)
+                raw = RawEnqueue(lane, way, tasks, insert)
+                results = race([raw, YardEnqueue(lane, site, way, tasks)], options.rounds)
                 report(f"{lane.title}: enqueue {way}", results, raw.name, _bars(lane, way))
 
 

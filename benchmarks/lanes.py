@@ -262,6 +262,7 @@ class SqliteLane(Lane):
         connection = sqlite3.connect(
             self.file, timeout=30, isolation_level=None, check_same_thread=False
         )
+        connection.execute("PRAGMA synchronous = NORMAL")  # as Taskyard by default
         return Db(connection, mark="?")
 
     def series(self, n: int) -> str:

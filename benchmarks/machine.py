@@ -7,7 +7,6 @@ processors went to processes that have nothing to do with the measurement.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,8 +57,8 @@ class Meter:
         # steal is time the machine's host gave to somebody else: as bad as a busy neighbour
         busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
         worker = sum(cpu_of(pid) for pid in self._pids)
-        own = psutil.Process(os.getpid()).cpu_times()
-        bench = own.user + own.system + sum(cpu_of(pid) for pid in self._aside)
+        # with its ended children, but without the live ones: those are measured, or watch
+        bench = _cpu(psutil.Process()) + sum(cpu_of(pid) for pid in self._aside)
         return time.monotonic(), busy, worker, store_cpu(self._store), bench
 
 

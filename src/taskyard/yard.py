@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import (
@@ -195,7 +195,7 @@ class Yard(Application):
 
     def __init__(self, database_url: str | None = None, **settings: Any) -> None:
         super().__init__()
-        self._given = {"database_url": database_url, **settings}
+        self._given: dict[str, Any] = {"database_url": database_url, **settings}
         self._opened: tuple[int, Database] | None = None
 
     # --- Handlers --------------------------------------------------------------------------------
@@ -287,7 +287,26 @@ class Yard(Application):
             self._opened = os.getpid(), _open(self.settings)
         return self._opened[1]
 
+    @contextmanager
+    def moved_to(self, database_url: str) -> Iterator[None]:
+        """Work in another database inside the block; for tests (see `taskyard.testing`)."""
+        before = self._move({**self._given, "database_url": database_url}, None)
+        try:
+            yield
+        finally:
+            _, opened = self._move(*before)
+            if opened is not None:
+                opened[1].close()
+
     # --- Below -----------------------------------------------------------------------------------
+
+    def _move(
+        self, given: dict[str, Any], opened: tuple[int, Database] | None
+    ) -> tuple[dict[str, Any], tuple[int, Database] | None]:
+        before = self._given, self._opened
+        self._given, self._opened = given, opened
+        self.__dict__.pop("settings", None)
+        return before
 
     def _enqueue(self, task_type: str, text: str | None, options: TaskOptions) -> TaskHandle:
         from taskyard.tasks.enqueue import enqueue

@@ -6,7 +6,7 @@ batches, no retries. What is due when, and in which order rows are taken, it lea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from taskyard.core.lifecycle import TaskStatus
@@ -69,13 +69,17 @@ class Reference:
     # --- claim ----------------------------------------------------------------------------------
 
     def claimable(self) -> list[int]:
-        """Ids of rows a claim may take, one a key; of those of a key the most urgent stands first."""
+        """Ids of rows that a claim may take: of each key only the most urgent."""
         keys = {row.excl_key for row in self.rows.values() if row.owner and row.excl_key}
         found = []
         for task_id, row in sorted(self.rows.items(), key=lambda item: -item[1].priority):
-            if row.status == PENDING and row.owner is None and row.excl_key not in keys:
+            if (
+                row.status == PENDING
+                and row.owner is None
+                and not (row.excl_key and row.excl_key in keys)
+            ):
                 found.append(task_id)
-                keys |= {row.excl_key} - {None}
+                keys.add(row.excl_key or "")
         return found
 
     def claim(self, session: str, taken: Iterable[ClaimedRow], limit: int) -> None:
@@ -87,9 +91,10 @@ class Reference:
         keys = {row.excl_key for row in self.rows.values() if row.owner and row.excl_key}
         for claimed in got:
             row = self.rows[claimed.id]
-            assert row.status == PENDING and row.owner is None and row.excl_key not in keys
+            assert row.status == PENDING and row.owner is None
+            assert not row.excl_key or row.excl_key not in keys
             assert claimed.fence == row.fence + 1
-            keys |= {row.excl_key} - {None}
+            keys.add(row.excl_key or "")
             row.status, row.fence, row.owner = RUNNING, claimed.fence, session
             row.run_id = claimed.run_id
 
@@ -134,18 +139,6 @@ class Reference:
         for task_id, row in found:
             self._give_back(task_id, row, "interrupted", PENDING, crash=0)
         return len(found)
-
-    # --- people ---------------------------------------------------------------------------------
-
-    def edit(self, ids: Collection[int], status: int) -> None:
-        """SQL writes a status; nothing else changes."""
-        for task_id in ids:
-            self.rows[task_id].status = status
-
-    def retry(self, task_id: int) -> None:
-        """The verb: all attempts anew."""
-        row = self.rows[task_id]
-        row.status, row.retry_count, row.crashes = PENDING, 0, 0
 
     # --- below ----------------------------------------------------------------------------------
 

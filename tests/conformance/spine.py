@@ -19,7 +19,7 @@ from taskyard.db.rows import ClaimedRow, Ending
 from taskyard.db.tables import ensure_table
 from taskyard.runs.ids import RunIds
 from taskyard.tasks import claim, settle
-from taskyard.tasks.enqueue import NewTask, TaskRef, enqueue
+from taskyard.tasks.enqueue import NewTask, TaskRef, enqueue, enqueue_many
 
 T = TypeVar("T")
 
@@ -69,6 +69,15 @@ class Spine:
     def ref(self, task_type: str = "work", **task: Any) -> TaskRef:
         """A Task by the verb; returns where it is."""
         return enqueue(self.db, NewTask(task_type, **task))
+
+    def put_many(self, count: int, task_type: str = "work", **task: Any) -> list[int]:
+        """Many Tasks alike; an `excl_key` may have `{n}` in it."""
+        key = task.pop("excl_key", None)
+        tasks = [
+            NewTask(task_type, excl_key=None if key is None else key.format(n=n), **task)
+            for n in range(count)
+        ]
+        return [ref.id for ref in enqueue_many(self.db, tasks) if ref]
 
     def insert(self, table: str = TABLE, **columns: Any) -> int:
         """A Task by plain SQL with these columns and no others; returns its id.
@@ -164,8 +173,14 @@ class Spine:
         return settle.settle(self.db, self.place(session, **place), given, lambda task: None)
 
     def finish(self, row: ClaimedRow, kind: Kind = Kind.COMPLETED, **ending: Any) -> None:
-        """Settle one claimed Task."""
-        result = self.settle(ended(row, kind, **ending))
+        """Settle one claimed Task of `me`."""
+        self.finish_as(self.me, row, kind, **ending)
+
+    def finish_as(
+        self, session: str, row: ClaimedRow, kind: Kind = Kind.COMPLETED, **ending: Any
+    ) -> None:
+        """Settle one claimed Task of a Session."""
+        result = self.settle(ended(row, kind, **ending), session)
         assert (result.written, result.superseded) == (1, [])
 
 

@@ -49,7 +49,7 @@ class Claimed:
 def claimed(lane: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claimed]:
     monkeypatch.setenv("TASKYARD_DATABASE_URL", lane)
     monkeypatch.setenv("TASKYARD_SERVER_ID", "server-1")
-    db = shared(lane, pooler=False, synchronous="NORMAL")
+    db = shared(lane, pooler=False, notify=True, synchronous="NORMAL")
     migrate.upgrade(db)
     create_queue(db, "work", table_name="work_tasks")
     db.run(lambda tx: tx.execute("CREATE TABLE effects (n integer)"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -165,15 +166,19 @@ def test_what_comes_after_a_settled_transaction_changes_nothing() -> None:
 
 
 def test_a_timeout_shows_where_the_thread_is() -> None:
-    import threading
+    ends: list[Any] = []
 
-    run = live(lambda: None, timeout=2.0)
+    def handler() -> None:
+        ends.append(timed_out(run, threading.get_ident()))
 
-    end = timed_out(run, threading.get_ident())
+    run = live(handler, timeout=2.0)
+    run_sync(run, ThreadMeter())
 
-    assert end.kind is Kind.TIMEOUT
-    assert end.error is not None and end.error.startswith("Timed out after 2s.")
-    assert "test_a_timeout_shows_where_the_thread_is" in end.error
+    assert ends[0].kind is Kind.TIMEOUT
+    lines = ends[0].error.splitlines()
+    assert lines[0] == "Where it was:"
+    assert "in handler" in lines[1]
+    assert lines[-1] == "Timed out after 2s."
 
 
 def test_chained_exceptions_are_told_with_their_cause() -> None:

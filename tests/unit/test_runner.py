@@ -287,7 +287,7 @@ def test_a_coroutine_is_cancelled_at_its_limit_and_may_tidy_up(
     outcome = process.run("slow", timeout=0.3)
 
     assert outcome["kind"] == "timeout"
-    assert outcome["error"].startswith("Timed out after 0.3s.")
+    assert outcome["error"].endswith("\nTimed out after 0.3s.")
     assert "asyncio.sleep(60)" in outcome["error"]
     assert 0.3 <= outcome["finished"] - outcome["started"] < 3
     assert "tidied up" in process.log(1)

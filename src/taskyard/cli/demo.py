@@ -147,9 +147,10 @@ def _troubles(show: Demo) -> list[str]:
         f"  {task_type:<14} {status} {n} ×: {why}"
         for (task_type, status, why), n in sorted(kinds.items())
     ]
-    again = [run for run in show.runs(task_type="unsteady", status="completed")]
+    again = show.runs(task_type="unsteady", status="completed")
     if again:
-        lines.append(f"  {'unsteady':<14} completed {len(again)} ×: at attempt {again[0]['attempt']}")
+        attempt = again[0]["attempt"]
+        lines.append(f"  {'unsteady':<14} completed {len(again)} ×: at attempt {attempt}")
     return lines
 
 

@@ -42,6 +42,7 @@ def new_app(help_: str = "") -> typer.Typer:
         no_args_is_help=bool(help_),
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        add_completion=False,
     )
 
 

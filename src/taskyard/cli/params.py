@@ -20,7 +20,10 @@ _WORD = re.compile(r"(?P<key>[^=:]+)(?P<sign>:?=)(?P<value>.*)", re.DOTALL)
 
 
 def read_params(words: Sequence[str], file: str | None) -> dict[str, Any]:
-    """The parameters as an object; words win over the file. Raises ParamsNotJson or BadParameter."""
+    """The parameters as an object; words win over the file.
+
+    Raises ParamsNotJson, or BadParameter for a word that is none.
+    """
     params = _read_file(file) if file is not None else {}
     for word in words:
         match = _WORD.fullmatch(word)

@@ -82,7 +82,9 @@ class Kind(StrEnum):
     CRASHED = "crashed"
     """Its Runner died and it was alone in it: a failed attempt."""
     LOST = "lost"
-    """Its Server died, or its Runner with others in it: counted as a crash, not as a retry."""
+    """Its Server died: counted as a crash, not as a retry."""
+    SUSPECTED = "suspected"
+    """Its Runner died with others in it: as LOST, and it runs alone next time."""
     INTERRUPTED = "interrupted"
     """Handed back: a graceful stop, a pause, the victim of a neighbour's crash."""
 
@@ -148,6 +150,7 @@ class Attempt:
     retry_interval: float | None
     at_most_once: bool
     retry: RetryPolicy
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ class Verdict:
     crashes: int
     delay: float | None = None
     error: str | None = None
+    suspect: bool = False
+    """Does it run alone next time, because it may be what killed a Runner?"""
 
 
 _RUN_STATUS = {
@@ -175,6 +180,7 @@ _RUN_STATUS = {
     Kind.SNOOZE: RunStatus.INTERRUPTED,
     Kind.CRASHED: RunStatus.FAILED,
     Kind.LOST: RunStatus.LOST,
+    Kind.SUSPECTED: RunStatus.LOST,
     Kind.INTERRUPTED: RunStatus.INTERRUPTED,
 }
 
@@ -196,7 +202,7 @@ def decide(
             return _verdict(outcome, attempt, TaskStatus.FAILED)
         case Kind.FAILED | Kind.TIMEOUT | Kind.CRASHED | Kind.RETRY:
             return _after_failure(outcome, attempt, random)
-        case Kind.LOST:
+        case Kind.LOST | Kind.SUSPECTED:
             return _after_loss(outcome, attempt, max_crashes)
         case Kind.SNOOZE | Kind.INTERRUPTED:
             return _handed_back(outcome, attempt)
@@ -231,13 +237,16 @@ def _after_loss(outcome: Outcome, attempt: Attempt, max_crashes: int) -> Verdict
     if crashes >= max_crashes:
         reason = f"parked after {crashes} lost attempts: {outcome.error or 'its server died'}"
         return _verdict(outcome, attempt, TaskStatus.FAILED, crashes=crashes, error=reason)
-    return _verdict(outcome, attempt, TaskStatus.PENDING, crashes=crashes)
+    suspect = attempt.suspect or outcome.kind is Kind.SUSPECTED
+    return _verdict(outcome, attempt, TaskStatus.PENDING, crashes=crashes, suspect=suspect)
 
 
 def _handed_back(outcome: Outcome, attempt: Attempt) -> Verdict:
     if attempt.at_most_once and outcome.started is not None and outcome.kind is Kind.INTERRUPTED:
         return _verdict(outcome, attempt, TaskStatus.FAILED)
-    return _verdict(outcome, attempt, TaskStatus.PENDING, delay=outcome.delay)
+    return _verdict(
+        outcome, attempt, TaskStatus.PENDING, delay=outcome.delay, suspect=attempt.suspect
+    )
 
 
 def _verdict(
@@ -249,6 +258,7 @@ def _verdict(
     crashes: int | None = None,
     delay: float | None = None,
     error: str | None = None,
+    suspect: bool = False,
 ) -> Verdict:
     return Verdict(
         task_status=status,
@@ -257,4 +267,5 @@ def _verdict(
         crashes=attempt.crashes if crashes is None else crashes,
         delay=delay,
         error=error or outcome.error,
+        suspect=suspect,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from taskyard.core.payload import cut_error
 
@@ -27,6 +27,16 @@ def error_text(error: BaseException) -> str:
             f"{type(error).__qualname__} (its traceback can't be shown:"
             f" {type(second).__qualname__} while formatting it)"
         )
+
+
+def stack_text(frame: FrameType, caller: str) -> str:
+    """Where a thread is, as the lines of a traceback, from what file `caller` has called on."""
+    frames = traceback.extract_stack(frame)
+    files = [one.filename for one in frames]
+    start = files.index(caller) if caller in files else 0
+    while start < len(files) - 1 and files[start].startswith(_OURS):
+        start += 1
+    return "".join(traceback.format_list(frames[start:]))
 
 
 def _without_us(trace: TracebackType | None) -> TracebackType | None:

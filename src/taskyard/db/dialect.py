@@ -34,6 +34,7 @@ OWN_COLUMN_NAMES = (
     "excl_key",
     "hold",
     "crashes",
+    "suspect",
     "fence",
     "owner",
     "run_id",
@@ -97,7 +98,7 @@ WITH RECURSIVE walk (k, n) AS (
   UNION ALL
   SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
 )
-SELECT walk.k, h.id, h.priority, {due_h}, h.task_type
+SELECT walk.n, walk.k, h.id, h.priority, {due_h}, h.task_type
   FROM walk LEFT JOIN {table} AS h ON h.id = (
     SELECT c.id FROM {table} AS c
      WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
@@ -109,7 +110,7 @@ SELECT walk.k, h.id, h.priority, {due_h}, h.task_type
 """
 
 _NEXT_KEY = """
-SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > {after} ORDER BY excl_key LIMIT 1
+SELECT excl_key FROM {table} WHERE {keyed} AND excl_key {behind} ORDER BY excl_key LIMIT 1
 """
 
 
@@ -149,7 +150,8 @@ class Dialect(ABC):
 
     def quote(self, name: str) -> str:
         """A quoted identifier; `schema.table` is quoted part by part."""
-        return ".".join(f'"{part}"' for part in name.split("."))
+        # Names come from `queue_configs`, where strangers write them: a quote must not end one.
+        return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
 
     @abstractmethod
     def due(self, column: str = "schedule_time") -> str:
@@ -199,13 +201,14 @@ class Dialect(ABC):
         return [row[0] for row in found if not row[1]], any(row[1] for row in found)
 
     def free_heads(self, tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
-        """Of each exclusive key behind `after` that nobody holds, the row that is next.
+        """Of each exclusive key from `after` on that nobody holds, the row that is next.
 
-        Returns them and the key to go on behind ('' after the last).
+        Returns them and the key to go on from ('' after the last).
         """
         rows = tx.all(self.fill(_FREE_HEADS, table), **self.clock(), after=after)
-        more = max((row[0] for row in rows), default="") if len(rows) >= KEYS_A_LOOK else ""
-        return [Head(*row[1:]) for row in rows if row[1] is not None], more
+        # The last by the walk's own count: the database may sort text otherwise than Python does.
+        more = max(rows)[1] if len(rows) >= KEYS_A_LOOK else ""
+        return [Head(*row[2:]) for row in rows if row[2] is not None], more
 
     # --- the two hot statements -----------------------------------------------------------------
 
@@ -306,7 +309,7 @@ class Dialect(ABC):
 @lru_cache(maxsize=1024)
 def _filled(dialect: Dialect, template: str, table: str) -> str:
     quoted = dialect.quote(table)
-    step = _NEXT_KEY.format(table=quoted, keyed=dialect.keyed, after="{after}")
+    step = _NEXT_KEY.format(table=quoted, keyed=dialect.keyed, behind="{behind}")
     return template.format(
         table=quoted,
         pending=dialect.pending,
@@ -315,8 +318,9 @@ def _filled(dialect: Dialect, template: str, table: str) -> str:
         due_h=dialect.due("h.schedule_time"),
         due_c=dialect.due("c.schedule_time"),
         due_now=dialect.due_now(),
-        first=dialect.as_text(f"({step.format(after=':after')})"),
-        next=dialect.as_text(f"({step.format(after='walk.k')})"),
+        # Not `>`: strangers may write '' as a key, and the first walk goes on behind ''.
+        first=dialect.as_text(f"({step.format(behind='>= :after')})"),
+        next=dialect.as_text(f"({step.format(behind='> walk.k')})"),
         keys=KEYS_A_LOOK,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import orjson
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from taskyard.db.database import Tx
 
+T = TypeVar("T")
+
 _LOCK_DUE = """
 SELECT id, fence + 1, task_type,
        CASE WHEN OCTET_LENGTH(task_params) <= :max_params THEN task_params END,
@@ -28,7 +30,8 @@ SELECT id, fence + 1, task_type,
        crashes, retry_interval, timeout, tenant_id, origin, context, excl_key,
        GREATEST(0, TIMESTAMPDIFF(MICROSECOND,
                                  GREATEST(schedule_time, COALESCE(created_at, schedule_time)),
-                                 NOW(6))) / 1000000.0E0
+                                 NOW(6))) / 1000000.0E0,
+       suspect
   FROM {table}
  WHERE {where}
    AND EXISTS (SELECT 1 FROM ty_servers WHERE session = :owner AND state = 'live')
@@ -48,7 +51,7 @@ SELECT (SELECT schedule_time FROM {table} WHERE {pending} AND priority = :level
 """
 
 _NEXT_KEY = """
-SELECT excl_key FROM {table} WHERE {keyed} AND excl_key > :after ORDER BY excl_key LIMIT 1
+SELECT excl_key FROM {table} WHERE {keyed} AND excl_key {behind} :after ORDER BY excl_key LIMIT 1
 """
 
 _HEAD_OF_KEY = """
@@ -80,7 +83,8 @@ JSON_TABLE(:endings, '$[*]' COLUMNS (
   delay DOUBLE PATH '$[7]', error_msg LONGTEXT PATH '$[8]', run_status VARCHAR(20) PATH '$[9]',
   output LONGTEXT PATH '$[10]', error LONGTEXT PATH '$[11]', payload LONGTEXT PATH '$[12]',
   age DOUBLE PATH '$[13]', duration DOUBLE PATH '$[14]', wait DOUBLE PATH '$[15]',
-  cpu_time DOUBLE PATH '$[16]', memory BIGINT PATH '$[17]', pid INT PATH '$[18]')) AS d
+  cpu_time DOUBLE PATH '$[16]', memory BIGINT PATH '$[17]', pid INT PATH '$[18]',
+  suspect SMALLINT PATH '$[19]')) AS d
 """
 
 _INSERT_RUNS = (
@@ -111,7 +115,7 @@ UPDATE {table} AS t JOIN """
     + _ENDINGS
     + """ ON t.id = d.id
    SET t.status = d.task_status, t.owner = NULL, t.retry_count = d.retry_count,
-       t.crashes = d.crashes, t.error_msg = d.error_msg,
+       t.crashes = d.crashes, t.suspect = d.suspect, t.error_msg = d.error_msg,
        t.end_time = IF(d.task_status = 0, NULL, NOW(6)),
        t.schedule_time = IF(d.delay IS NULL, t.schedule_time,
                             NOW(6) + INTERVAL ROUND(d.delay * 1000000) MICROSECOND),
@@ -128,11 +132,16 @@ VALUES {values}
 _VALUES = (
     "(:task_type, :task_params, :priority, :max_retries, :timeout, :retry_interval, :unique_key,"
     " :excl_key, :tenant_id, :origin, :context,"
-    " COALESCE(FROM_UNIXTIME(:at), NOW(6) + INTERVAL ROUND(COALESCE(:delay, 0) * 1000000)"
-    " MICROSECOND))"
+    # FROM_UNIXTIME is null before 1970 and after 2038; a Task of 2040 must not run today for that.
+    " COALESCE(FROM_UNIXTIME(:at),"
+    " NOW(6) + INTERVAL ROUND((:at - UNIX_TIMESTAMP(NOW(6))) * 1000000) MICROSECOND,"
+    " NOW(6) + INTERVAL ROUND(COALESCE(:delay, 0) * 1000000) MICROSECOND))"
 )
 
 _BINARY = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+
+_PACKET = 2 * 1024 * 1024
+"""Characters of text in one statement; a character is at most four bytes."""
 
 _TRANSIENT = {1213, 1205, 1020}
 _DISCONNECT = {0, 2006, 2013, 2055, 1053, 1927, 1152, 1158, 1159, 1160, 1161}
@@ -176,6 +185,7 @@ class MySQL(Dialect):
         "excl_key": f"excl_key varchar(190) {_BINARY} DEFAULT NULL",
         "hold": "hold smallint NOT NULL DEFAULT 0",
         "crashes": "crashes int NOT NULL DEFAULT 0",
+        "suspect": "suspect smallint NOT NULL DEFAULT 0",
         "fence": "fence bigint NOT NULL DEFAULT 0",
         "owner": f"owner varchar(40) {_BINARY} DEFAULT NULL",
         "run_id": "run_id bigint DEFAULT NULL",
@@ -208,15 +218,20 @@ class MySQL(Dialect):
     def insert_tasks(
         self, tx: Tx, table: str, rows: Sequence[Mapping[str, Any]], whens: Sequence[When]
     ) -> list[int]:
-        # One INSERT whose number of rows is known beforehand draws its ids in one go, in order.
-        values, parameters = [], {}
-        for n, (row, (at, delay)) in enumerate(zip(rows, whens, strict=True)):
-            values.append(_VALUES.replace(":", f":r{n}_"))
-            parameters.update({f"r{n}_{name}": value for name, value in row.items()})
-            parameters[f"r{n}_at"], parameters[f"r{n}_delay"] = at, delay
-        sql = _INSERT_TASK.format(table=self.quote(table), values=", ".join(values))
-        first = tx.insert_id(sql, **parameters)
-        return list(range(first, first + len(rows)))
+        # One INSERT whose number of rows is known beforehand draws its ids in one go, in order;
+        # where several servers write (Galera) they are apart by as many.
+        step = int(tx.value("SELECT @@auto_increment_increment"))
+        ids: list[int] = []
+        for packet in _packets(list(zip(rows, whens, strict=True)), lambda r: r[0].values()):
+            values, parameters = [], {}
+            for n, (row, (at, delay)) in enumerate(packet):
+                values.append(_VALUES.replace(":", f":r{n}_"))
+                parameters.update({f"r{n}_{name}": value for name, value in row.items()})
+                parameters[f"r{n}_at"], parameters[f"r{n}_delay"] = at, delay
+            sql = _INSERT_TASK.format(table=self.quote(table), values=", ".join(values))
+            first = tx.insert_id(sql, **parameters)
+            ids += range(first, first + step * len(packet), step)
+        return ids
 
     def index_statements(self, table: str, name: Callable[[str, str], str]) -> list[str]:
         indexes = (
@@ -261,7 +276,7 @@ class MySQL(Dialect):
             tx.value("SELECT RELEASE_LOCK(LEFT(:name, 64))", name=name)
 
     def quote(self, name: str) -> str:
-        return ".".join(f"`{part}`" for part in name.split("."))
+        return ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
 
     def due(self, column: str = "schedule_time") -> str:
         return column
@@ -295,15 +310,17 @@ class MySQL(Dialect):
             level = below
 
     def free_heads(self, tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
-        step = _NEXT_KEY.format(table=self.quote(table), keyed=self.keyed)
-        probe = _HEAD_OF_KEY.format(table=self.quote(table), keyed=self.keyed)
+        quoted = self.quote(table)
+        probe = _HEAD_OF_KEY.format(table=quoted, keyed=self.keyed)
         heads: list[Head] = []
+        behind = ">="  # strangers may write '' as a key
         for _ in range(KEYS_A_LOOK):
+            step = _NEXT_KEY.format(table=quoted, keyed=self.keyed, behind=behind)
             key = tx.value(step, after=after)
             if key is None:
                 return heads, ""
             heads += [Head(*row) for row in tx.all(probe, key=key)]
-            after = key
+            after, behind = key, ">"
         return heads, after
 
     def iso(self, column: str) -> str:
@@ -337,19 +354,17 @@ class MySQL(Dialect):
         )
         if not rows:
             return []
-        rows = sorted(rows)  # numbered and locked in the order of ids
+        ids = sorted(row[0] for row in rows)  # numbered and updated in this order
+        number = {task_id: claim.first_run_id + n for n, task_id in enumerate(ids)}
         tx.execute(_NUMBER_FROM, first_run_id=claim.first_run_id)
         taken = tx.execute(
-            _TAKE.format(table=table, ids=_list(row[0] for row in rows)),
+            _TAKE.format(table=table, ids=_list(ids)),
             owner=claim.owner,
             server_id=claim.server_id,
             queue=claim.queue,
         )
         assert taken == len(rows), f"claimed {taken} of {len(rows)} locked rows"
-        return [
-            ClaimedRow(row[0], row[1], claim.first_run_id + n, *row[2:])
-            for n, row in enumerate(rows)
-        ]
+        return [ClaimedRow(row[0], row[1], number[row[0]], *row[2:]) for row in rows]
 
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
         table = self.quote(settlement.table)
@@ -358,20 +373,21 @@ class MySQL(Dialect):
         mine = [e for e in settlement.endings if held.get(e.id) == e.fence]
         if not mine:
             return set()
-        tx.execute(
-            _INSERT_RUNS.format(table=table, run_columns=RUN_COLUMNS),
-            endings=_json(mine),
-            task_table=settlement.table,
-            queue=settlement.queue,
-            server_id=settlement.server_id,
-            owner=settlement.owner,
-        )
+        for packet in _packets(mine, lambda ending: ending):
+            tx.execute(
+                _INSERT_RUNS.format(table=table, run_columns=RUN_COLUMNS),
+                endings=_json(packet),
+                task_table=settlement.table,
+                queue=settlement.queue,
+                server_id=settlement.server_id,
+                owner=settlement.owner,
+            )
         plain = [e for e in mine if e.task_status == 2]
         if plain:
             tx.execute(_COMPLETE.format(table=table, ids=_list(e.id for e in plain)))
         others = [e for e in mine if e.task_status != 2]
-        if others:
-            tx.execute(_END_TASKS.format(table=table), endings=_json(others))
+        for packet in _packets(others, lambda ending: ending):
+            tx.execute(_END_TASKS.format(table=table), endings=_json(packet))
         return {e.id for e in mine}
 
     def begin(self) -> str:
@@ -407,7 +423,20 @@ class MySQL(Dialect):
             cursor.execute("SET SESSION innodb_lock_wait_timeout = 5")
 
 
-def _json(endings: list[Ending]) -> str:
+def _packets(rows: Sequence[T], values: Callable[[T], Iterable[Any]]) -> Iterator[Sequence[T]]:
+    """`rows` in parts that fit into one packet each (16 MiB by default, and escaping doubles)."""
+    start = weight = 0
+    for n, row in enumerate(rows):
+        size = sum(len(value) for value in values(row) if isinstance(value, str))
+        if n > start and weight + size > _PACKET:
+            yield rows[start:n]
+            start, weight = n, 0
+        weight += size
+    if rows:
+        yield rows[start:]
+
+
+def _json(endings: Sequence[Ending]) -> str:
     return orjson.dumps([tuple(ending) for ending in endings]).decode()
 
 

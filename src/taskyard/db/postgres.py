@@ -40,7 +40,8 @@ RETURNING t.id, t.fence, t.run_id, t.task_type,
        coalesce(octet_length(t.task_params::text), 0), coalesce(t.retry_count, 0),
        coalesce(t.max_retries, 0), t.crashes, t.retry_interval, t.timeout, t.tenant_id, t.origin,
        t.context, t.excl_key,
-       EXTRACT(EPOCH FROM statement_timestamp() - GREATEST(t.schedule_time, t.created_at))::float8
+       EXTRACT(EPOCH FROM statement_timestamp() - GREATEST(t.schedule_time, t.created_at))::float8,
+       t.suspect
 """
 
 # Each row is looked up by its key and the guard is read off the row that was found: as filters or
@@ -55,9 +56,11 @@ WITH hit AS MATERIALIZED (
                 :task_statuses::smallint[], :retry_counts::int[], :crashes::int[],
                 :delays::float8[], :error_msgs::text[], :run_statuses::text[], :outputs::text[],
                 :errors::text[], :payloads::text[], :ages::float8[], :durations::float8[],
-                :waits::float8[], :cpu_times::float8[], :memories::bigint[], :pids::int[])
+                :waits::float8[], :cpu_times::float8[], :memories::bigint[], :pids::int[],
+                :suspects::smallint[])
       AS d(id, fence, run_id, attempt, task_status, retry_count, crashes, delay, error_msg,
-           run_status, output, error, payload, age, duration, wait, cpu_time, memory, pid)
+           run_status, output, error, payload, age, duration, wait, cpu_time, memory, pid,
+           suspect)
    CROSS JOIN LATERAL (
      SELECT r.ctid AS place, r.fence, r.status, r.owner FROM {table} AS r WHERE r.id = d.id LIMIT 1
    ) AS found
@@ -65,6 +68,7 @@ WITH hit AS MATERIALIZED (
 ), moved AS (
   UPDATE {table} AS t
      SET status = d.task_status, owner = NULL, retry_count = d.retry_count, crashes = d.crashes,
+         suspect = d.suspect,
          error_msg = d.error_msg,
          end_time = CASE WHEN d.task_status = 0 THEN NULL ELSE statement_timestamp() END,
          schedule_time = CASE WHEN d.delay IS NULL THEN t.schedule_time
@@ -154,6 +158,7 @@ class PostgreSQL(Dialect):
         "excl_key": "excl_key varchar(190)",
         "hold": "hold smallint NOT NULL DEFAULT 0",
         "crashes": "crashes integer NOT NULL DEFAULT 0",
+        "suspect": "suspect smallint NOT NULL DEFAULT 0",
         "fence": "fence bigint NOT NULL DEFAULT 0",
         "owner": "owner varchar(40)",
         "run_id": "run_id bigint",
@@ -214,7 +219,7 @@ class PostgreSQL(Dialect):
 
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
         columns = list(zip(*settlement.endings, strict=True))
-        numbers = (0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17, 18)
+        numbers = (0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17, 18, 19)
         arrays = [_numbers(c) if i in numbers else _texts(c) for i, c in enumerate(columns)]
         sql = _SETTLE.format(table=self.quote(settlement.table), run_columns=RUN_COLUMNS)
         rows = tx.all(
@@ -361,6 +366,7 @@ _ARRAYS = (
     "cpu_times",
     "memories",
     "pids",
+    "suspects",
 )
 
 

@@ -36,6 +36,8 @@ class ClaimedRow(NamedTuple):
     context: str | None
     excl_key: str | None
     waited: float
+    suspect: int = 0
+    """1 when it was in a Runner that died with others in it: it runs alone."""
 
 
 class Head(NamedTuple):
@@ -74,6 +76,7 @@ class Ending(NamedTuple):
     cpu_time: float | None
     memory: int | None
     pid: int | None
+    suspect: int = 0
 
 
 @dataclass(frozen=True, slots=True)

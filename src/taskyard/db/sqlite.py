@@ -45,7 +45,8 @@ RETURNING id, fence, run_id, task_type,
        coalesce(length(CAST(task_params AS BLOB)), 0), coalesce(retry_count, 0),
        coalesce(max_retries, 0), crashes, retry_interval, timeout, tenant_id, origin,
        context, excl_key,
-       max(0, (:now_ms - max({due}, coalesce({created}, 0))) / 1000.0)
+       max(0, (:now_ms - max({due}, coalesce({created}, 0))) / 1000.0),
+       suspect
 """
 
 _HELD = """
@@ -65,6 +66,7 @@ SELECT :run_id, :task_table, id, fence, :attempt, task_type, :queue, :run_status
 _END_TASK = """
 UPDATE {table}
    SET status = :task_status, owner = NULL, retry_count = :retry_count, crashes = :crashes,
+       suspect = :suspect,
        error_msg = :error_msg, end_time = :end_time,
        schedule_time = coalesce(:schedule_time, schedule_time), updated_at = :now
  WHERE id = :id
@@ -117,6 +119,7 @@ class SQLite(Dialect):
         "excl_key": "excl_key varchar(190)",
         "hold": "hold smallint NOT NULL DEFAULT 0",
         "crashes": "crashes integer NOT NULL DEFAULT 0",
+        "suspect": "suspect smallint NOT NULL DEFAULT 0",
         "fence": "fence bigint NOT NULL DEFAULT 0",
         "owner": "owner varchar(40)",
         "run_id": "run_id bigint",
@@ -202,7 +205,9 @@ class SQLite(Dialect):
         # The machine's clock is the database's clock: there is no server that could have another.
         now = datetime.now(UTC)
         micros = int(now.timestamp() * 1_000_000)
-        return {"now": stamp(now), "now_ms": micros // 1000, "now_us": micros}
+        # Milliseconds rounded up, as `due` rounds to the nearest: what was enqueued as due now is due
+        # now, not half a millisecond later, when nobody looks any more.
+        return {"now": stamp(now), "now_ms": micros // 1000 + 1, "now_us": micros}
 
     def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
         names = [f"type_{i}" for i in range(len(claim.task_types))]

@@ -136,7 +136,7 @@ async def ask_partner(ctx: Context) -> dict[str, Any]:
 
 @yard.handler("crash", queue="trouble_queue", max_retries=1, retry=[SOON], isolation="process")
 def crash(ctx: Context) -> None:
-    """Kill the process that this runs in, as a broken C library or the system's OOM killer would."""
+    """Kill the process that this runs in, as a broken C library or the OOM killer would."""
     ctx.log.warning("killing process %d, which is my own", os.getpid())
     time.sleep(0.1)  # time for the line above to leave
     os.kill(os.getpid(), signal.SIGKILL)

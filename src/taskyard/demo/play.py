@@ -1,7 +1,7 @@
 """Play: the demo from its first second to its last.
 
-Owns the order of things: folder, mailbox, servers, shop, and the same backwards. What is seen on the
-way is `pictures.py`'s.
+Owns the order of things: folder, mailbox, servers, shop, and the same backwards. What is seen on
+the way is `pictures.py`'s.
 """
 
 from __future__ import annotations

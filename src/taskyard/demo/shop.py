@@ -40,7 +40,8 @@ def sell() -> None:
     with _open("shop") as shop, _open("demo") as tasks:
         for name in random.sample(NAMES, random.randint(2, 5)):
             shop.execute(
-                "INSERT OR REPLACE INTO users SELECT ?, ?, coalesce(max(version), 0) + 1 FROM users",
+                "INSERT OR REPLACE INTO users SELECT ?, ?, coalesce(max(version), 0) + 1"
+                " FROM users",
                 [NAMES.index(name), name],
             )
             order = shop.execute(

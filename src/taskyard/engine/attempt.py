@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import traceback
 from asyncio import CancelledError, Task
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +20,7 @@ from taskyard.core.durations import format_duration
 from taskyard.core.errors import Cancel, Retry, Snooze, TaskyardError
 from taskyard.core.lifecycle import Kind
 from taskyard.core.payload import cut_error, dump_result
-from taskyard.core.tracebacks import error_text
+from taskyard.core.tracebacks import error_text, stack_text
 from taskyard.engine.measure import Meter
 from taskyard.handlers import Handler
 
@@ -63,6 +62,7 @@ class Live:
         "delivered",
         "function",
         "handler",
+        "overran",
         "run_id",
         "started",
         "task",
@@ -82,6 +82,8 @@ class Live:
         self.cpu: float | None = None
         self.deadline: float | None = None
         """When, by the monotonic clock, somebody must look at it."""
+        self.overran = False
+        """Whether it was found past its time limit; its deadline is then when it must have ended."""
         self.delivered = False
         """Whether a coroutine has been cancelled on its loop."""
         self.task: Task[Any] | None = None
@@ -197,9 +199,10 @@ def stopped(context: Context, error: BaseException | None = None) -> End:
     """The end of a Run that was told to stop, and did."""
     assert context.stop is not None
     kind, why = context.stop
-    # At a time limit the cancellation's own traceback tells where the handler was.
+    # At a time limit the cancellation's own traceback tells where the handler was. The reason comes
+    # last, as in every traceback: it is the line that lists and messages show.
     if error is not None and (kind == Kind.TIMEOUT or not isinstance(error, _STOPPING)):
-        why = f"{why}\n\n{error_text(error)}"
+        why = f"{error_text(error)}\n{why}"
     return End(Kind(kind), None, cut_error(why))
 
 
@@ -209,8 +212,8 @@ _STOPPING = (Cancel, CancelledError)
 def timed_out(live: Live, thread: int | None, why: str = "") -> End:
     """The end of a Run that overran its limit, with the place where its thread is."""
     frame = sys._current_frames().get(thread) if thread is not None else None
-    place = "\n\n" + "".join(traceback.format_stack(frame)) if frame is not None else ""
-    return End(Kind.TIMEOUT, None, cut_error(limit_text(live) + why + place))
+    place = "" if frame is None else f"Where it was:\n{stack_text(frame, __file__)}"
+    return End(Kind.TIMEOUT, None, cut_error(place + limit_text(live) + why))
 
 
 def limit_text(live: Live) -> str:

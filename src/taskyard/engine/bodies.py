@@ -87,14 +87,15 @@ class Body:
         """A Run is past its deadline. Called by the watching thread."""
         if not live.handler.is_async:
             self._overdue_function(live)
-        elif live.context.stop is None or live.context.stop.kind != Kind.TIMEOUT:
+        elif not live.overran:
+            live.overran = True
             live.context.ask_to_stop(Kind.TIMEOUT, limit_text(live))
             live.deadline = now + LOOP_PATIENCE
             self._loop.call_soon_threadsafe(self._deliver, live)
         elif live.delivered:
             self._overdue_coroutine(live)
         else:
-            self._blocked(now)
+            self._blocked()
 
     def _overdue_function(self, live: Live) -> None:
         raise NotImplementedError
@@ -134,14 +135,14 @@ class Body:
         live.context.notice()
         live.task.cancel()
 
-    def _blocked(self, now: float) -> None:
+    def _blocked(self) -> None:
         """The loop doesn't go round: report all who are overdue, and ask to be killed."""
         culprit = self._on_the_loop()
         why = f"the event loop is blocked by {_named(culprit)}"
         late = [
             live
             for live in list(self.running.values())
-            if live.handler.is_async and live.deadline is not None and live.deadline <= now
+            if live.overran and live.handler.is_async and not live.delivered
         ]
         for live in late:
             thread = self._main if live is culprit or culprit is None else None

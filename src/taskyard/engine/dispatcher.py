@@ -327,6 +327,7 @@ class Dispatcher:
             cpu_time=outcome.cpu_time,
             memory=outcome.memory,
             pid=outcome.pid,
+            suspect=int(verdict.suspect),
         )
 
     def _verdict(self, work: Work, outcome: Outcome) -> Verdict:
@@ -338,6 +339,7 @@ class Dispatcher:
             retry_interval=row.retry_interval,
             at_most_once=spec.at_most_once,
             retry=spec.retry,
+            suspect=bool(row.suspect),
         )
         return decide(outcome, attempt, max_crashes=self._post.max_crashes, random=random.random)
 
@@ -471,10 +473,10 @@ class Dispatcher:
             lane=lane,
             claimed=now,
             timeout=timeout,
-            # A Task that was there when a Runner or Server died is a suspect: alone, it can only
-            # hurt itself, and only then does a crash count against it (rulings 3.8).
-            alone=isolated or row.crashes > 0,
-            suspect=not isolated and row.crashes > 0,
+            # A Task that was there when a Runner died is a suspect: alone, it can only hurt itself,
+            # and only then does a crash count as its own failure.
+            alone=isolated or bool(row.suspect),
+            suspect=bool(row.suspect) and not isolated,
             exclusive=spec.on_lost == "stop" or spec.at_most_once or row.excl_key is not None,
             checkpoint=checkpoint,
         )

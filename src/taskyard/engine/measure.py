@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import psutil
-
 _FRESH = 0.05
 """Seconds for which one reading of the process's memory serves all its Runs."""
 
@@ -85,6 +83,8 @@ def _resident() -> int | None:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE
     except OSError:
+        import psutil  # Not above: it is only for systems without /proc.
+
         return int(psutil.Process().memory_info().rss)
 
 

@@ -494,7 +494,7 @@ def _after_death(work: Work, works: list[Work], child: Child, how: str) -> Outco
         return outcome(Kind.INTERRUPTED, f"a neighbour in its runner had to be killed ({how})")
     if len(works) == 1:
         return outcome(Kind.CRASHED, f"crashed: {how}")
-    return outcome(Kind.LOST, f"{how}, with {len(works)} calls in it; it will run alone")
+    return outcome(Kind.SUSPECTED, f"{how}, with {len(works)} calls in it; it will run alone")
 
 
 def _outcome(row: list[Any]) -> Outcome:

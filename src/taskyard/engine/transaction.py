@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from taskyard.db.database import Database
     from taskyard.db.rows import Ending
+    from taskyard.settings import Settings
 
 SQLITE_PATIENCE = 5.0
 """Seconds of a transaction on SQLite after which its author is told: nobody else can write."""
@@ -47,9 +48,13 @@ class HandlerTransaction:
 class Transactions:
     """Opens them, for all Runs of this process."""
 
-    def __init__(self, session: str, registry: Registry) -> None:
+    def __init__(
+        self, session: str, registry: Registry, settings: Callable[[], Settings] | None = None
+    ) -> None:
+        """`settings` say where the database is; by default those that the runner inherited."""
         self._session = session
         self._registry = registry
+        self._load = settings
 
     @contextmanager
     def open(self, context: Context) -> Iterator[HandlerTransaction]:
@@ -71,24 +76,28 @@ class Transactions:
             context.log.warning("the transaction held the whole SQLite database for %.1f s", held)
 
     @cached_property
-    def _database(self) -> Database:
-        from taskyard.db.database import shared
+    def _settings(self) -> Settings:
         from taskyard.settings import Settings
 
-        settings = Settings.load()
+        return self._load() if self._load else Settings.load()
+
+    @cached_property
+    def _database(self) -> Database:
+        from taskyard.db.database import shared
+
         return shared(
-            settings.database_url,
-            pooler=settings.pooler,
-            synchronous=settings.sqlite_synchronous,
+            self._settings.database_url,
+            pooler=self._settings.pooler,
+            notify=self._settings.notify,
+            synchronous=self._settings.sqlite_synchronous,
         )
 
     def _settle(self, connection: sa.Connection, context: Context, result: Any) -> None:
         from taskyard.db.borrowed import borrow
-        from taskyard.settings import Settings
         from taskyard.tasks.settle import Place, settle_in
 
         call = context.call
-        place = Place(call.task_table, call.queue, self._session, Settings.load().server_id)
+        place = Place(call.task_table, call.queue, self._session, self._settings.server_id)
         payload = masked_payload(self._registry.get(call.task_type).spec, call.params)
         ending = _ending(call, context, dump_result(result), payload)
         tx = borrow(connection, self._database.dialect)

@@ -26,7 +26,7 @@ class Work:
     alone: bool
     """Does it run in a process of its own?"""
     suspect: bool
-    """Is it alone only because it was there when something died?"""
+    """Is it alone only because it was there when a Runner died?"""
     exclusive: bool
     """Must it stop when the Session is no longer trusted, rather than finish?"""
     checkpoint: str | None = None

@@ -71,7 +71,7 @@ class Ask:
 class Taken:
     """What a claim gave: the rows, and when it pays to ask again.
 
-    `full`: there may be more at once. `wait`: seconds until the queue's rate allows another, or
+    `full`: it pays to ask again at once. `wait`: seconds until the queue's rate allows another, or
     None. `after_key`: where the walk over exclusive keys goes on.
     """
 
@@ -92,42 +92,63 @@ def claim(db: Database, ask: Ask) -> Taken:
     """
     if not ask.known:
         return NOTHING
-    # Where taking is one statement, no transaction is opened around it.
-    alone = db.dialect.claims_alone and ask.rate_limit is None
-    scope = db.autocommit if alone else db.transaction
-    with scope() as tx:
-        allowed, wait = _allowance(tx, ask)
-        if allowed < 1:
-            return Taken([], full=False, wait=wait, after_key=ask.after_key)
-        taken = _take(tx, replace(ask, limit=min(ask.limit, allowed)))
-        if ask.rate_limit is not None:
-            _spend(tx, ask, len(taken.rows))
-        return taken
+    try:
+        if db.dialect.claims_alone and ask.rate_limit is None:
+            # Where taking is one statement, no transaction is opened around it, and nothing is run
+            # again: what was taken from a higher priority is committed.
+            with db.autocommit() as tx:
+                return _within_rate(tx, ask)
+        return db.run(lambda tx: _within_rate(tx, ask), again=False)
+    except Exception as error:
+        if not db.dialect.is_duplicate(error):
+            raise
+        # Between our look and our claim another Server has taken a Task of one of these keys.
+        return Taken([], full=True, after_key=ask.after_key)
+
+
+def _within_rate(tx: Tx, ask: Ask) -> Taken:
+    allowed, wait = _allowance(tx, ask)
+    if allowed < 1:
+        return Taken([], full=False, wait=wait, after_key=ask.after_key)
+    taken = _take(tx, replace(ask, limit=min(ask.limit, allowed)))
+    if ask.rate_limit is not None:
+        _spend(tx, ask, len(taken.rows))
+    return taken
 
 
 def _take(tx: Tx, ask: Ask) -> Taken:
     levels, keyed = tx.dialect.look(tx, ask.table)
-    if keyed:
-        heads, after_key = _free_heads(tx, ask)
-        if heads:
-            return _take_mixed(tx, ask, levels, heads, after_key)
+    heads, after_key, round_over = _free_heads(tx, ask) if keyed else ([], "", True)
+    rows = _take_mixed(tx, ask, levels, heads) if heads else _take_plain(tx, ask, levels)
+    assert len(rows) <= ask.limit, f"claimed {len(rows)}, asked for {ask.limit}"
+    # Keys that are all taken must not hide those behind them; once round without a find is enough.
+    more = bool(after_key) and (not round_over or bool(rows))
+    return Taken(rows, full=more or len(rows) == ask.limit, after_key=after_key)
+
+
+def _free_heads(tx: Tx, ask: Ask) -> tuple[list[Head], str, bool]:
+    """Heads of free keys that we can run, the key to go on from, and whether the walk came round."""
+    heads, after_key = _known_heads(tx, ask, ask.after_key)
+    if heads or after_key or not ask.after_key:
+        return heads, after_key, False
+    return *_known_heads(tx, ask, ""), True
+
+
+def _known_heads(tx: Tx, ask: Ask, after_key: str) -> tuple[list[Head], str]:
+    heads, after_key = tx.dialect.free_heads(tx, ask.table, after_key)
+    return [head for head in heads if head.task_type in ask.known], after_key
+
+
+def _take_plain(tx: Tx, ask: Ask, levels: Iterable[int]) -> list[ClaimedRow]:
     rows: list[ClaimedRow] = []
     for priority in levels:
         rows += tx.dialect.claim(tx, _claim(ask, len(rows), priority=priority))
         if len(rows) >= ask.limit:
             break
-    assert len(rows) <= ask.limit, f"claimed {len(rows)}, asked for {ask.limit}"
-    return Taken(rows, full=len(rows) == ask.limit)
+    return rows
 
 
-def _free_heads(tx: Tx, ask: Ask) -> tuple[list[Head], str]:
-    heads, after_key = tx.dialect.free_heads(tx, ask.table, ask.after_key)
-    return [head for head in heads if head.task_type in ask.known], after_key
-
-
-def _take_mixed(
-    tx: Tx, ask: Ask, levels: Iterable[int], heads: list[Head], after_key: str
-) -> Taken:
+def _take_mixed(tx: Tx, ask: Ask, levels: Iterable[int], heads: list[Head]) -> list[ClaimedRow]:
     """Where rows with and without keys are waiting, one order for all: priority, time, id."""
     candidates = list(heads)
     for priority in levels:
@@ -143,7 +164,8 @@ def _take_mixed(
     candidates.sort(key=lambda head: (-head.priority, head.due, head.id))
     ids = tuple(head.id for head in candidates[: ask.limit])
     rows = tx.dialect.claim(tx, _claim(ask, 0, ids=ids)) if ids else []
-    return Taken(rows, full=len(rows) == ask.limit, after_key=after_key)
+    place = {task_id: n for n, task_id in enumerate(ids)}
+    return sorted(rows, key=lambda row: place[row.id])
 
 
 def _claim(ask: Ask, done: int, *, priority: int = 0, ids: tuple[int, ...] | None = None) -> Claim:

@@ -15,6 +15,7 @@ from typing import Any
 from taskyard.core.errors import DuplicateTask
 from taskyard.db.borrowed import borrow
 from taskyard.db.database import Database, Tx
+from taskyard.db.tables import check_table_name
 from taskyard.queues import get_queue
 
 _CHUNK = 1_000
@@ -108,11 +109,11 @@ def enqueue_many(
 
 
 def route(db: Database, queue: str) -> str:
-    """The task table of a queue; remembered for two seconds. Raises QueueUnknown."""
+    """The task table of a queue; remembered for two seconds. Raises QueueUnknown or TableInvalid."""
     known = db.cache.get(queue)
     if known is not None and known[1] > time.monotonic():
         return str(known[0])
-    table = get_queue(db, queue).table_name
+    table = check_table_name(get_queue(db, queue).table_name)
     db.cache[queue] = (table, time.monotonic() + _ROUTE_SECONDS)
     return table
 

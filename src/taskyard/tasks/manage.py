@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from taskyard.core.errors import NotNow, TaskFailed, TaskUnknown, WaitTimedOut
+from taskyard.core.errors import DuplicateTask, NotNow, TaskFailed, TaskUnknown, WaitTimedOut
 from taskyard.core.lifecycle import TaskStatus
 from taskyard.core.payload import load_result
 from taskyard.db.database import Database, Tx
@@ -34,9 +34,16 @@ UPDATE {table} SET status = 4, error_msg = :why, end_time = {now}, updated_at = 
 
 _RETRY = """
 UPDATE {table}
-   SET status = 0, retry_count = 0, crashes = 0, hold = 0, error_msg = NULL, end_time = NULL,
+   SET status = 0, retry_count = 0, crashes = 0, suspect = 0, hold = 0, error_msg = NULL, end_time = NULL,
        origin = 'manual', schedule_time = {now}, updated_at = {now}
  WHERE id = :id AND status IN (2, 3, 4) AND owner IS NULL
+"""
+
+
+_TWIN = """
+SELECT twin.unique_key, twin.id FROM {table} AS t JOIN {table} AS twin
+    ON twin.tenant_id = t.tenant_id AND twin.unique_key = t.unique_key AND twin.status IN (0, 1)
+ WHERE t.id = :id
 """
 
 
@@ -91,8 +98,17 @@ def cancel(db: Database, ref: TaskRef, why: str = "cancelled") -> State:
 
 
 def retry(db: Database, ref: TaskRef) -> State:
-    """Run a Task again that has ended, all its attempts anew; raises NotNow when it has not."""
-    if not db.run(lambda tx: _do(tx, _RETRY, ref, {"id": ref.id})):
+    """Run a Task again that has ended, all its attempts anew.
+
+    Raises NotNow when it has not ended, and DuplicateTask when a live one has its `unique_key` now.
+    """
+    try:
+        hit = db.run(lambda tx: _do(tx, _RETRY, ref, {"id": ref.id}))
+    except Exception as error:
+        if not db.dialect.is_duplicate(error):
+            raise
+        raise _duplicate(db, ref) from error
+    if not hit:
         found = state(db, ref)
         raise NotNow("retry", f"task {ref}", found.status.name.lower())
     db.bell.ring(ref.table)
@@ -124,6 +140,12 @@ def _result(db: Database, ref: TaskRef, found: State) -> Any:
         lambda tx: tx.value("SELECT output FROM ty_runs WHERE id = :id", id=found.run_id)
     )
     return load_result(text)
+
+
+def _duplicate(db: Database, ref: TaskRef) -> DuplicateTask:
+    row = db.read(lambda tx: tx.one(_TWIN.format(table=tx.dialect.quote(ref.table)), id=ref.id))
+    key, twin = row or ("", None)
+    return DuplicateTask(key, f"{ref.queue}/{twin}")
 
 
 def _do(tx: Tx, sql: str, ref: TaskRef, values: dict[str, Any]) -> int:

@@ -25,7 +25,7 @@ _OWNERS = "SELECT DISTINCT owner FROM {table} WHERE owner IS NOT NULL"
 
 _ORPHANS = """
 SELECT id, status, fence, run_id, task_type, retry_count, max_retries, crashes, retry_interval,
-       queue, server_id, tenant_id, origin, {age}
+       queue, server_id, tenant_id, origin, {age}, suspect
   FROM {table} WHERE owner = :owner AND id > :after ORDER BY id LIMIT {page}
 """
 
@@ -50,6 +50,7 @@ class Orphan:
     tenant_id: str
     origin: str
     age: float | None
+    suspect: int
 
 
 def rescue(db: Database, table: str, *, max_crashes: int) -> int:
@@ -143,6 +144,7 @@ def _ending(o: Orphan, kind: Kind, why: str, max_crashes: int | None, once: int)
         retry_interval=o.retry_interval,
         at_most_once=bool(once),
         retry=RetryPolicy(),
+        suspect=bool(o.suspect),
     )
     verdict = decide(outcome, attempt, max_crashes=max_crashes or 0, random=random.random)
     lost = kind is Kind.LOST
@@ -166,6 +168,7 @@ def _ending(o: Orphan, kind: Kind, why: str, max_crashes: int | None, once: int)
         cpu_time=None,
         memory=None,
         pid=None,
+        suspect=int(verdict.suspect),
     )
 
 
