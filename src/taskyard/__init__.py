@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from taskyard.core.version import VERSION as __version__
+from taskyard.core import version
+
+__version__ = version.VERSION
 
 if TYPE_CHECKING:
     from taskyard.context import Context as Context

@@ -269,7 +269,9 @@ class Registry:
 class Application:
     """What a runner needs of an application: its Handlers, and what to do before and after work."""
 
-    def __init__(self) -> None:
+    def __init__(self, database_url: str | None = None) -> None:
+        self.database_url = database_url
+        """The database that its code names; None leaves it to the settings."""
         self.registry = Registry()
         self.start_hooks: list[Hook] = []
         self.stop_hooks: list[Hook] = []

@@ -194,7 +194,7 @@ class Yard(Application):
     """
 
     def __init__(self, database_url: str | None = None, **settings: Any) -> None:
-        super().__init__()
+        super().__init__(database_url)
         self._given: dict[str, Any] = {"database_url": database_url, **settings}
         self._opened: tuple[int, Database] | None = None
 

@@ -249,6 +249,27 @@ def test_one_server_cut_off_for_longer_than_its_lease_yields_and_comes_back(
     wait_completed(fleet, direct, "jobs", 2, within=20)
 
 
+def test_a_handler_that_must_not_outlive_its_lease_is_gone_before_another_server_starts_it(
+    private: PrivateServer,
+    proxy: Proxy,
+    database: str,
+    outage_fleet: Fleet,
+    direct: Database,
+) -> None:
+    fleet = outage_fleet
+    fleet.start("server-001", url=private.url(database, proxy.port), lease=4)
+    [task] = insert_tasks(direct, "jobs", "guarded", [json.dumps({"seconds": 12})])
+    fleet.wait_started(1)
+    fleet.start("server-002", lease=4)
+
+    proxy.black_hole(True)
+    fleet.wait_started(2, within=20)
+
+    first, second = fleet.journal.starts_of(task)
+    assert first.seen < second.started, f"{first} went on beside {second}"
+    assert first.ended is None
+
+
 def test_a_stranger_who_holds_the_sqlite_file_stops_nothing_for_good(
     make_fleet: Callable[..., Fleet], url: str, db: Database, jobs: Callable[..., None], size: Size
 ) -> None:

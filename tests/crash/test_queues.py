@@ -175,7 +175,7 @@ def test_a_bad_queue_row_and_a_column_clash_are_quarantined_with_a_reason(
     insert_tasks(db, "clash", "work", [None])
     insert_queue(db, "fresh", "fresh_tasks", scan_interval=0.2)
 
-    reasons = {"unsafe": "table_name", "negative": "max_workers", "clashing": "fence"}
+    reasons = {"unsafe": "plain identifier", "negative": "max_workers", "clashing": "fence"}
 
     def silent() -> dict[str, str]:
         told = {queue: shown(db, queue) for queue in reasons}
@@ -184,7 +184,7 @@ def test_a_bad_queue_row_and_a_column_clash_are_quarantined_with_a_reason(
     wait_until(
         lambda: not silent(),
         10,
-        "each bad queue is shown with a reason that names the column",
+        "each bad queue is shown with its reason",
         detail=lambda: f"{silent()} {fleet.logs()}",
     )
     wait_until(

@@ -15,8 +15,9 @@ import sqlalchemy
 from sqlalchemy.orm import Session
 
 from harness.servers import Fleet, environment
-from harness.sql import Database, connect, insert_queue
+from harness.sql import Database, connect, insert_queue, is_adopted
 from harness.storm import wait_completed
+from harness.waiting import wait_until
 from taskyard import Yard
 
 pytestmark = pytest.mark.crash
@@ -25,8 +26,11 @@ Opened = tuple[Any, Callable[[], None], Callable[[], None]]
 
 
 @pytest.fixture
-def mail_queue(fleet: Fleet, db: Database) -> Fleet:
+def queue(fleet: Fleet, db: Database) -> Fleet:
+    """A fleet with one server at work on the queue ``jobs``."""
     insert_queue(db, "jobs", "jobs", scan_interval=0.2)
+    fleet.start("server-001")
+    wait_until(lambda: is_adopted(db, "jobs"), 20, "the table is made", detail=fleet.logs)
     return fleet
 
 
@@ -64,13 +68,12 @@ def driver_url(url: str) -> str:
 
 @pytest.mark.parametrize("opened", [open_driver, open_connection, open_session])
 def test_a_task_enqueued_with_the_callers_connection_goes_with_its_rollback(
-    mail_queue: Fleet,
+    queue: Fleet,
     url: str,
     db: Database,
     engine: sqlalchemy.Engine,
     opened: Callable[[str, sqlalchemy.Engine], Opened],
 ) -> None:
-    server = mail_queue.start("server-001")
     yard = Yard(url)
 
     @yard.handler("work", queue="jobs")
@@ -83,13 +86,12 @@ def test_a_task_enqueued_with_the_callers_connection_goes_with_its_rollback(
         work.options(connection=connection).enqueue(seconds=0)
         commit()
 
-    wait_completed(mail_queue, db, "jobs", 1, within=20)
-    assert len(mail_queue.journal.attempts()) == 1
-    assert server.alive
+    wait_completed(queue, db, "jobs", 1, within=20)
+    assert len(queue.journal.attempts()) == 1
 
 
 def test_a_task_enqueued_by_a_caller_that_was_killed_before_its_commit_never_was(
-    mail_queue: Fleet, url: str, db: Database, tmp_path: Path
+    queue: Fleet, url: str, db: Database, tmp_path: Path
 ) -> None:
     script = tmp_path / "caller.py"
     script.write_text(
@@ -103,20 +105,14 @@ def test_a_task_enqueued_by_a_caller_that_was_killed_before_its_commit_never_was
         "print('enqueued', flush=True)\n"
         "time.sleep(60)\n"
     )
-    caller = subprocess.Popen(
-        [sys.executable, str(script)],
-        cwd=mail_queue.folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-    )
-    try:
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=queue.folder, env=environment(), stdout=subprocess.PIPE
+    ) as caller:
         assert caller.stdout is not None
-        assert caller.stdout.readline() == b"enqueued\n"
-    finally:
+        said = caller.stdout.readline()
         caller.send_signal(signal.SIGKILL)
-        caller.wait(10)
+    assert said == b"enqueued\n"
 
-    mail_queue.start("server-001")
     Yard(url).enqueue("work", {"seconds": 0}, queue="jobs")
-    wait_completed(mail_queue, db, "jobs", 1, within=20)
-    assert len(mail_queue.journal.attempts()) == 1
+    wait_completed(queue, db, "jobs", 1, within=20)
+    assert len(queue.journal.attempts()) == 1

@@ -99,6 +99,17 @@ def effect(ctx: Context, seconds: float = 0.0) -> None:
     note("end", ctx)
 
 
+@yard.handler("guarded", isolation="process", on_lost="stop")
+def guarded(ctx: Context, seconds: float = 0.0) -> None:
+    """Gives a sign of life twenty times a second and ignores every hint to stop."""
+    note("start", ctx)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        note("alive", ctx)
+        time.sleep(0.05)
+    note("end", ctx)
+
+
 class Unspeakable(Exception):
     """An exception that can't be shown."""
 

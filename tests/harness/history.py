@@ -42,6 +42,8 @@ class Attempt:
     started: float
     ended: float | None
     cancelled: float | None
+    seen: float
+    """Its last sign of life, of whatever kind."""
 
     @property
     def address(self) -> Address:
@@ -105,6 +107,7 @@ def _attempt(events: Mapping[str, Mapping[str, object]]) -> Attempt:
         started=at["start"],
         ended=at.get("end"),
         cancelled=at.get("cancelled"),
+        seen=max(at.values()),
     )
 
 

@@ -49,6 +49,9 @@ class RunnerProcess:
                 stderr=subprocess.PIPE,
             )
         self.hello = self.wait_for("hello", within=30)
+        self.own_handlers = [
+            spec for spec in self.hello["handlers"] if not spec["name"].startswith("taskyard.")
+        ]
 
     def start(self, *calls: tuple[Any, ...], **fields: Any) -> None:
         """Send calls: (run id, task type[, params]), with more fields of `Call` for all of them."""

@@ -17,7 +17,7 @@ KILLED = 99
 def attempt(
     task: int, fence: int, start: float, end: float | None, supervisor: int = 1, pid: int = 10
 ) -> Attempt:
-    return Attempt("jobs", task, fence, 1, supervisor, pid, start, end, None)
+    return Attempt("jobs", task, fence, 1, supervisor, pid, start, end, None, end or start)
 
 
 @pytest.fixture
@@ -101,5 +101,5 @@ def test_the_journal_is_read_while_its_last_line_is_still_being_written(tmp_path
     end = {**start, "event": "end", "at": 2.5}
     path.write_text(json.dumps(start) + "\n" + json.dumps(end) + "\n" + json.dumps(start)[:20])
     journal = Journal(path)
-    assert journal.attempts() == [Attempt("jobs", 7, 2, 5, 3, 4, 1.5, 2.5, None)]
+    assert journal.attempts() == [Attempt("jobs", 7, 2, 5, 3, 4, 1.5, 2.5, None, 2.5)]
     assert (journal.count("start"), journal.count("end")) == (1, 1)

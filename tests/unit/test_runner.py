@@ -40,9 +40,15 @@ def test_a_runner_says_which_handlers_it_has(runner: Start) -> None:
 
     assert process.hello["pid"] == process.process.pid
     assert process.hello["problems"] == []
-    (spec,) = process.hello["handlers"]
+    (spec,) = process.own_handlers
     assert (spec["name"], spec["timeout"], spec["doc"]) == ("a", 300.0, "Does a.")
     assert spec["parameters"]["properties"]["n"]["type"] == "integer"
+
+
+def test_every_runner_has_the_built_in_handlers(runner: Start) -> None:
+    names = [spec["name"] for spec in runner("").hello["handlers"]]
+
+    assert names == ["taskyard.prune"]
 
 
 def test_an_application_that_cannot_be_imported_is_told_with_cause_and_line(runner: Start) -> None:
@@ -52,7 +58,7 @@ def test_an_application_that_cannot_be_imported_is_told_with_cause_and_line(runn
     assert problem["code"] == "TY202"
     assert "ModuleNotFoundError: No module named 'nowhere_to_be_found'" in problem["text"]
     assert "handlers.py, line 6" in problem["text"]
-    assert process.hello["handlers"] == []
+    assert process.own_handlers == []
 
 
 def test_a_yard_without_handlers_is_told(runner: Start) -> None:
@@ -73,8 +79,23 @@ def test_a_handler_whose_hints_cannot_be_read_does_not_cost_the_others(runner: S
         """
     )
 
-    assert [spec["name"] for spec in process.hello["handlers"]] == ["good"]
+    assert [spec["name"] for spec in process.own_handlers] == ["good"]
     assert "bad" in process.hello["problems"][0]["text"]
+
+
+def test_a_yard_that_names_another_database_than_the_servers_is_told(
+    runner: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TASKYARD_DATABASE_URL", "postgresql+psycopg://app:pw@db/jobs")
+    (problem,) = runner('@yard.handler("a")\ndef a(): pass').hello["problems"]
+
+    monkeypatch.setenv("TASKYARD_DATABASE_URL", f"sqlite:///{tmp_path}/never-opened.db")
+    same = runner('@yard.handler("a")\ndef a(): pass').hello["problems"]
+
+    assert problem["code"] == "TY105"
+    assert "never-opened.db, but this server works in postgresql" in problem["text"]
+    assert "pw" not in problem["text"]
+    assert same == []
 
 
 # --- Results -------------------------------------------------------------------------------------
@@ -655,7 +676,7 @@ def test_a_start_hook_that_fails_is_told_and_no_handler_offered(runner: Start) -
         """
     )
 
-    assert process.hello["handlers"] == []
+    assert process.own_handlers == []
     assert "ConnectionError: no route to pool" in process.hello["problems"][0]["text"]
 
 

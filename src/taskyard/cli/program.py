@@ -112,6 +112,7 @@ def load(name: str, entry: Entry) -> Any:
     """Build the command of an entry."""
     module, _, attribute = entry.place.partition(":")
     application = getattr(import_module(f"taskyard.cli.{module}"), attribute)
+    application.rich_markup_mode = None  # otherwise its --help loads rich
     command: Any = typer.main.get_command(application)
     command.name = name
     for each in (command, *getattr(command, "commands", {}).values()):

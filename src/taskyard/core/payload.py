@@ -74,8 +74,7 @@ def cut_error(text: str, limit: int = ERROR_LIMIT) -> str:
     The tail gets three quarters: a traceback's last lines say what happened. Characters that no
     database stores (NUL, lone surrogates) are replaced.
     """
-    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    data = clean.encode("utf-8", "replace")
+    data = storable(text).encode()
     if len(data) <= limit:
         return data.decode("utf-8")
     gap = f"\n… {len(data) - limit:,} bytes cut …\n".encode()
@@ -83,6 +82,23 @@ def cut_error(text: str, limit: int = ERROR_LIMIT) -> str:
     head = data[: room // 4].decode("utf-8", "ignore")
     tail = data[len(data) - (room - room // 4) :].decode("utf-8", "ignore")
     return head + gap.decode() + tail
+
+
+def storable(text: str) -> str:
+    """Return `text` with what no database stores (NUL, lone surrogates) replaced."""
+    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return clean.encode("utf-8", "replace").decode("utf-8")
+
+
+def short_forms(text: str) -> tuple[str, ...]:
+    """Return what to store of an error where its column refuses it, the longest first.
+
+    The column of an adopted table may be latin1, varchar(255) or varchar(50): its last line, which
+    says what happened, in ASCII.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    plain = lines[-1].encode("ascii", "replace").decode().replace("\0", "?") if lines else ""
+    return plain[:250], plain[:50]
 
 
 # --- JSON out ------------------------------------------------------------------------------------

@@ -169,6 +169,10 @@ class Dialect(ABC):
     def age(self, column: str) -> str:
         """Expression: seconds from a task table's time until now."""
 
+    def exact(self, column: str) -> str:
+        """Expression: a text column compared byte by byte, whatever its collation is."""
+        return column
+
     def as_text(self, expression: str) -> str:
         """Expression cast so that both halves of a recursive query have one type."""
         return expression
@@ -314,6 +318,7 @@ def _filled(dialect: Dialect, template: str, table: str) -> str:
         table=quoted,
         pending=dialect.pending,
         keyed=dialect.keyed,
+        task_type=dialect.exact("task_type"),
         due=dialect.due(),
         due_h=dialect.due("h.schedule_time"),
         due_c=dialect.due("c.schedule_time"),

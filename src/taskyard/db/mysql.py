@@ -132,8 +132,8 @@ VALUES {values}
 _VALUES = (
     "(:task_type, :task_params, :priority, :max_retries, :timeout, :retry_interval, :unique_key,"
     " :excl_key, :tenant_id, :origin, :context,"
-    # FROM_UNIXTIME is null before 1970 and after 2038; a Task of 2040 must not run today for that.
-    " COALESCE(FROM_UNIXTIME(:at),"
+    # FROM_UNIXTIME knows nothing before 1970 and, on some of these servers, after 2038.
+    " COALESCE(FROM_UNIXTIME(IF(:at BETWEEN 0 AND 2147483647, :at, NULL)),"
     " NOW(6) + INTERVAL ROUND((:at - UNIX_TIMESTAMP(NOW(6))) * 1000000) MICROSECOND,"
     " NOW(6) + INTERVAL ROUND(COALESCE(:delay, 0) * 1000000) MICROSECOND))"
 )
@@ -323,6 +323,10 @@ class MySQL(Dialect):
             after, behind = key, ">"
         return heads, after
 
+    def exact(self, column: str) -> str:
+        # The servers' default collations, which adopted tables have, take a for A and for ä.
+        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin"
+
     def iso(self, column: str) -> str:
         # The server's own zone at this moment: task tables keep its local time (rulings 1.2).
         shift = "TIMESTAMPDIFF(MICROSECOND, NOW(6), UTC_TIMESTAMP(6))"
@@ -342,7 +346,7 @@ class MySQL(Dialect):
                 f"{self.pending} AND owner IS NULL AND priority = :priority"
                 " AND schedule_time <= NOW(6)"
             )
-        where += " AND task_type IN :task_types"
+        where += f" AND {self.exact('task_type')} IN :task_types"
         table = self.quote(claim.table)
         rows = tx.all(
             _LOCK_DUE.format(table=table, where=where),

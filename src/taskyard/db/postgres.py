@@ -264,7 +264,7 @@ class PostgreSQL(Dialect):
         indexes = (
             ("", "pending", f"(priority, schedule_time, id) WHERE {self.pending}"),
             ("", "keyed", f"(excl_key, priority, schedule_time, id) WHERE {self.keyed}"),
-            ("", "held", "(task_type) WHERE status = 0 AND hold <> 0"),
+            ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
             ("UNIQUE ", "unique", f"(tenant_id, unique_key) WHERE {_UNIQUE_LIVE}"),
             ("UNIQUE ", "excl", "(excl_key) WHERE excl_key IS NOT NULL AND owner IS NOT NULL"),

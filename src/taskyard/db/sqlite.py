@@ -159,7 +159,7 @@ class SQLite(Dialect):
         indexes = (
             ("", "pending", f"(priority, {due}, id) WHERE {self.pending}"),
             ("", "keyed", f"(excl_key, priority, {due}, id) WHERE {self.keyed}"),
-            ("", "held", "(task_type) WHERE status = 0 AND hold <> 0"),
+            ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
             (
                 "UNIQUE ",
@@ -205,8 +205,8 @@ class SQLite(Dialect):
         # The machine's clock is the database's clock: there is no server that could have another.
         now = datetime.now(UTC)
         micros = int(now.timestamp() * 1_000_000)
-        # Milliseconds rounded up, as `due` rounds to the nearest: what was enqueued as due now is due
-        # now, not half a millisecond later, when nobody looks any more.
+        # Milliseconds rounded up, as `due` rounds to the nearest: what was enqueued as due now is
+        # due now, not half a millisecond later, when nobody looks any more.
         return {"now": stamp(now), "now_ms": micros // 1000 + 1, "now_us": micros}
 
     def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:

@@ -15,6 +15,8 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
+from taskyard.core.errors import DatabaseLocked
+
 try:
     import fcntl
 except ImportError:  # Windows: threads of one process take turns, processes use SQLite's timeout
@@ -29,13 +31,22 @@ class Turnstile:
         self._path = None if url.database in (None, "", ":memory:") else f"{url.database}-turn"
         self._file: int | None = None
         self._pid = os.getpid()
+        self._inside: int | None = None
 
     def __enter__(self) -> None:
+        if self._inside == threading.get_ident():
+            # Waiting would be for ever: SQLite has one writer, and it is this very thread.
+            raise DatabaseLocked(
+                self._path or ":memory:",
+                "this thread's own open transaction; pass it on with connection=",
+            )
         self._threads.acquire()
+        self._inside = threading.get_ident()
         try:
             if self._path is not None and fcntl is not None:
                 fcntl.flock(self._descriptor(), fcntl.LOCK_EX)
         except BaseException:
+            self._inside = None
             self._threads.release()
             raise
 
@@ -49,6 +60,7 @@ class Turnstile:
             if self._file is not None and fcntl is not None:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
+            self._inside = None
             self._threads.release()
 
     def _descriptor(self) -> int:

@@ -83,7 +83,7 @@ class Live:
         self.deadline: float | None = None
         """When, by the monotonic clock, somebody must look at it."""
         self.overran = False
-        """Whether it was found past its time limit; its deadline is then when it must have ended."""
+        """Whether it was found past its limit; its deadline is then when it must have ended."""
         self.delivered = False
         """Whether a coroutine has been cancelled on its loop."""
         self.task: Task[Any] | None = None

@@ -42,7 +42,10 @@ class LogCapture(logging.Handler):
         if isinstance(context, Context) and context.run_id:
             self._outbox.log(context, record_line(record))
         elif self._echo:
-            os.write(2, record_line(record).encode("utf-8", "replace"))
+            try:
+                os.write(2, record_line(record).encode("utf-8", "replace"))
+            except OSError:
+                pass  # A handler has closed it; there is nobody to tell.
 
 
 def install(outbox: Outbox) -> LogCapture:
@@ -52,6 +55,8 @@ def install(outbox: Outbox) -> LogCapture:
     if not root.handlers:
         root.setLevel(logging.INFO)
     root.addHandler(capture)
+    # A process that a handler forks could wait for ever for a lock that another thread had held.
+    os.register_at_fork(after_in_child=lambda: root.removeHandler(capture))
     return capture
 
 

@@ -39,6 +39,8 @@ class Child:
         self.idle_since = time.monotonic()
         self.last_word = time.monotonic()
         self.stuck_runs: set[int] = set()
+        self.stuck_by: int | None = None
+        """The Run that blocks the event loop, when the Runner knows it."""
         self.interrupted: set[int] = set()
         """Runs whose handlers were told that the Server stops."""
         self.exit_code: int | None = None

@@ -389,7 +389,7 @@ class Dispatcher:
                 with self._lock:
                     if self._done:  # settle first: the rows of what is done are wanted by others
                         break
-        if rung or time.monotonic() > self._holds_at:
+        if time.monotonic() > self._holds_at:
             self._hold_blocked()
 
     def _due_lanes(self, rung: bool) -> list[Lane]:

@@ -29,6 +29,7 @@ from taskyard.settings import Settings
 logger = logging.getLogger("taskyard.pool")
 
 _TICK = 0.1
+_PATIENCE = 0.5  # seconds past a time limit that an isolated Runner gets to report it itself
 _OVERRUN = 2.0  # seconds past a time limit after which a silent Runner is killed
 _CANCEL_GRACE = 3.0  # seconds a handler gets to notice that it was cancelled
 _STUBBORN = 25.0  # seconds the neighbours of a handler that will not stop get to finish
@@ -333,16 +334,21 @@ class Pool:
             case "stuck":
                 logger.warning("%r is stuck and gets killed: %s", child, message.get("why"))
                 child.stuck_runs.update(message["runs"])
+                child.stuck_by = message.get("by")
                 child.kill()
             case other:
                 logger.error("%r sent an unknown message %r", child, other)
 
     def _welcome(self, child: Child, message: dict[str, Any]) -> None:
         with self._lock:
-            child.ready = True
-            self._deaths = 0
-            self.specs = {spec["name"]: HandlerSpec.from_dict(spec) for spec in message["handlers"]}
+            others = any(c.ready and not c.retiring for c in self._children)
+            specs = {s["name"]: HandlerSpec.from_dict(s) for s in message["handlers"]}
+            # One whose import or start hook failed, where others' did not, gets no work.
+            child.ready = not others or specs.keys() >= self.specs.keys()
+            if child.ready:
+                self.specs = specs
             self.problems = message["problems"]
+            self._deaths = 0
         self.introduced.set()
         self._serve_waiting()
 
@@ -465,7 +471,7 @@ def _is_overdue(work: Work, child: Child, now: float) -> bool:
         return False
     over = now - work.sent - work.timeout
     if child.isolation == "process":
-        return over > 0
+        return over > _PATIENCE  # its own report names the place in the code; it gets the time
     # A shared Runner keeps the limits itself (a call may wait for a thread there); only one that
     # says nothing any more is taken to hang in foreign code that holds the interpreter.
     return over > _OVERRUN and now - child.last_word > _OVERRUN + work.timeout
@@ -487,6 +493,8 @@ def _after_death(work: Work, works: list[Work], child: Child, how: str) -> Outco
     if work.run_id in child.stuck_runs:
         limit = f"timed out after {work.timeout:g} s" if work.timeout else "timed out"
         return outcome(Kind.TIMEOUT, f"{limit}; its runner was killed")
+    if work.run_id == child.stuck_by:
+        return outcome(Kind.CRASHED, "blocked the event loop of its runner, which was killed")
     if work.cancelled is not None:
         return outcome(Kind.CANCELLED, work.why_cancelled)
     known = bool(child.stuck_runs) or any(w.cancelled is not None for w in works)

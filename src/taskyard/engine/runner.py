@@ -1,8 +1,8 @@
 """Runner: the child process that runs handlers.
 
 Owns the life of the process: it imports the application, says hello, and works until its supervisor
-tells it to stop or is gone, when it ends at once: a runner must never outlive the lease that it
-works under. Where Runs happen is `bodies.py`'s business, what goes back is `outbox.py`'s.
+says stop or is gone. Then it ends at once: a runner must never outlive the lease that it works
+under. Where Runs happen is `shared.py`'s and `alone.py`'s business, what is told `outbox.py`'s.
 
 Messages, JSON documents with the key "t" (framing: `wire.py`):
 
@@ -39,11 +39,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from taskyard.core.errors import HandlerImportFailed
-from taskyard.engine import capture
+from taskyard.core.errors import BadSetting, HandlerImportFailed, TaskyardError
+from taskyard.core.payload import mask_url
+from taskyard.engine import builtin, capture
+from taskyard.engine.alone import Alone
 from taskyard.engine.application import load_application
-from taskyard.engine.bodies import Alone, Body, Loop, Shared
+from taskyard.engine.bodies import Body, Loop
 from taskyard.engine.outbox import Outbox
+from taskyard.engine.shared import Shared
 from taskyard.engine.transaction import Transactions
 from taskyard.engine.watch import Watch
 from taskyard.engine.wire import Channel
@@ -68,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     outbox = Outbox(channel, Transactions(options.session, application.registry).open)
     logs = capture.install(outbox)
     problems += _prepare(application, loop)
+    builtin.add_to(application.registry)
     handlers = _specs(application, problems)
     body = _body(options, application, outbox, loop, logs)
     Watch(body, outbox).start()
@@ -164,10 +168,25 @@ def _load(app: str | None, folder: Path) -> tuple[Application, list[Problem]]:
         application = load_application(app, folder)
     except HandlerImportFailed as error:
         return Application(), [_problem(error)]
-    if application.registry:
-        return application, []
-    none = HandlerImportFailed(app or "handlers.py", "its Yard has no handlers yet")
-    return application, [_problem(none)]
+    problems = _other_database(application)
+    if not application.registry:
+        none = HandlerImportFailed(app or "handlers.py", "its Yard has no handlers yet")
+        problems.append(_problem(none))
+    return application, problems
+
+
+def _other_database(application: Application) -> list[Problem]:
+    """Tell that the application enqueues into a database that this server does not look at."""
+    ours, theirs = os.environ.get("TASKYARD_DATABASE_URL"), application.database_url
+    if ours is None or theirs is None:
+        return []
+    from taskyard.settings import Settings
+
+    theirs = Settings.load(database_url=theirs).database_url
+    if theirs == ours:
+        return []
+    why = f"it is {mask_url(theirs)}, but this server works in {mask_url(ours)}"
+    return [_problem(BadSetting("database_url", why, "the argument of Yard()"))]
 
 
 def _prepare(application: Application, loop: Loop) -> list[Problem]:
@@ -194,7 +213,7 @@ def _specs(application: Application, problems: list[Problem]) -> list[dict[str, 
     return [spec.to_dict() for spec in specs]
 
 
-def _problem(error: HandlerImportFailed) -> Problem:
+def _problem(error: TaskyardError) -> Problem:
     return {"code": error.code, "text": error.text, "fix": error.fix}
 
 

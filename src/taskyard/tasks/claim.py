@@ -13,14 +13,17 @@ future rows of higher priority cut the drain to a quarter.)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from taskyard.core.errors import HandlerUnknown
 from taskyard.core.lifecycle import Hold
-from taskyard.core.payload import PARAMS_LIMIT
+from taskyard.core.payload import PARAMS_LIMIT, short_forms
 from taskyard.db.database import Database, Tx
 from taskyard.db.rows import Claim, ClaimedRow, Head
+
+logger = logging.getLogger("taskyard.claim")
 
 _HEAD = 500
 """Rows at the head of the line that one pass looks at for what no Server can run."""
@@ -36,14 +39,33 @@ UPDATE {table} SET hold = :hold, error_msg = :why
  WHERE id IN ({ids}) AND status = 0 AND hold = 0
 """
 
-_UNHOLD = """
-UPDATE {table} SET hold = 0, error_msg = NULL
- WHERE status = 0 AND hold = :hold AND task_type = :task_type
+_HELD_TYPES = """
+SELECT DISTINCT {task_type} FROM {table} WHERE status = 0 AND hold <> 0 AND hold = :hold
 """
 
+_UNHOLD = """
+UPDATE {table} SET hold = 0, error_msg = NULL
+ WHERE status = 0 AND hold <> 0 AND hold = :hold AND {task_type} = :task_type
+"""
+
+# A walk over the priorities again, because `due IS NULL` alone is no range of the index.
 _UNREADABLE = """
-SELECT id FROM {table}
- WHERE {pending} AND priority = :priority AND {due} IS NULL LIMIT 500
+WITH RECURSIVE level (p) AS (
+  SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
+  UNION ALL
+  SELECT (SELECT priority FROM {table} WHERE {pending} AND priority < level.p
+           ORDER BY priority DESC LIMIT 1)
+    FROM level WHERE level.p IS NOT NULL
+)
+SELECT id FROM level CROSS JOIN {table}
+ WHERE {pending} AND priority = level.p AND {due} IS NULL LIMIT 500
+"""
+
+_UNREADABLE_KEYED = "SELECT id FROM {table} WHERE {keyed} AND {due} IS NULL LIMIT 500"
+
+_MENDED = """
+UPDATE {table} SET hold = 0, error_msg = NULL
+ WHERE status = 0 AND hold <> 0 AND hold = :hold AND {due} IS NOT NULL
 """
 
 
@@ -98,12 +120,19 @@ def claim(db: Database, ask: Ask) -> Taken:
             # again: what was taken from a higher priority is committed.
             with db.autocommit() as tx:
                 return _within_rate(tx, ask)
+        if not db.read(lambda tx: _has_work(tx, ask.table)):
+            return NOTHING  # an idle Server must not take the turn of those who write
         return db.run(lambda tx: _within_rate(tx, ask), again=False)
     except Exception as error:
         if not db.dialect.is_duplicate(error):
             raise
         # Between our look and our claim another Server has taken a Task of one of these keys.
         return Taken([], full=True, after_key=ask.after_key)
+
+
+def _has_work(tx: Tx, table: str) -> bool:
+    levels, keyed = tx.dialect.look(tx, table)
+    return keyed or any(True for _ in levels)
 
 
 def _within_rate(tx: Tx, ask: Ask) -> Taken:
@@ -127,7 +156,7 @@ def _take(tx: Tx, ask: Ask) -> Taken:
 
 
 def _free_heads(tx: Tx, ask: Ask) -> tuple[list[Head], str, bool]:
-    """Heads of free keys that we can run, the key to go on from, and whether the walk came round."""
+    """Heads of free keys that we can run, the key to go on from, and: did the walk come round?"""
     heads, after_key = _known_heads(tx, ask, ask.after_key)
     if heads or after_key or not ask.after_key:
         return heads, after_key, False
@@ -196,9 +225,10 @@ def _allowance(tx: Tx, ask: Ask) -> tuple[int, float | None]:
     interval = 1.0 / ask.rate_limit
     burst = max(1.0, ask.rate_limit / 10)
     next_free, now = _rate_row(tx, ask.queue)
-    slack = now + burst * interval - max(next_free, now)
-    # A hair of tolerance: without it a wake-up a rounding error early waits a whole interval more.
-    allowed = int(slack / interval + 1e-6)
+    slack = burst * interval - max(0.0, next_free - now)
+    # A microsecond of tolerance, more than the rounding errors of such large numbers (0.2 µs):
+    # without it a wake-up that is early by one waits a whole interval more.
+    allowed = int((slack + 1e-6) / interval)
     return allowed, None if allowed else max(0.001, interval - slack)
 
 
@@ -243,22 +273,20 @@ def hold_blocked(db: Database, table: str, fleet: Collection[str]) -> int:
 
 
 def release_holds(db: Database, table: str, fleet: Collection[str]) -> int:
-    """Take back the holds of rows whose task type a live Server runs by now; returns how many."""
+    """Take back the holds of rows that can run by now; returns how many.
+
+    That is: a live Server runs their task type, or somebody has mended their time.
+    """
 
     def work(tx: Tx) -> int:
-        held = tx.all(
-            f"SELECT DISTINCT task_type FROM {tx.dialect.quote(table)}"
-            " WHERE status = 0 AND hold <> 0 AND hold = :hold",
-            hold=int(Hold.HANDLER_UNKNOWN),
-        )
-        return sum(
-            tx.execute(
-                _UNHOLD.format(table=tx.dialect.quote(table)),
-                hold=int(Hold.HANDLER_UNKNOWN),
-                task_type=task_type,
-            )
-            for (task_type,) in held
-            if task_type in fleet
+        mended = 0
+        if tx.dialect.loose_times:
+            mended = tx.execute(tx.dialect.fill(_MENDED, table), hold=int(Hold.TIME_UNREADABLE))
+        hold = int(Hold.HANDLER_UNKNOWN)
+        held = {row[0] for row in tx.all(tx.dialect.fill(_HELD_TYPES, table), hold=hold)}
+        return mended + sum(
+            tx.execute(tx.dialect.fill(_UNHOLD, table), hold=hold, task_type=task_type)
+            for task_type in sorted(held.intersection(fleet))
         )
 
     return db.run(work)
@@ -288,19 +316,20 @@ def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
 def _hold_unreadable(tx: Tx, table: str) -> int:
     if not tx.dialect.loose_times:
         return 0
-    sql = tx.dialect.fill(_UNREADABLE, table)
-    levels = [
-        row[0]
-        for row in tx.all(
-            f"SELECT DISTINCT priority FROM {tx.dialect.quote(table)} WHERE {tx.dialect.pending}"
-            f" AND {tx.dialect.due()} IS NULL LIMIT 50"
-        )
-    ]
-    ids = [row[0] for level in levels for row in tx.all(sql, priority=level)]
+    looks = (_UNREADABLE, _UNREADABLE_KEYED)
+    ids = [row[0] for look in looks for row in tx.all(tx.dialect.fill(look, table))]
     why = "schedule_time is not a date that SQLite can read; write YYYY-MM-DD HH:MM:SS (UTC)"
     return _hold(tx, table, ids, Hold.TIME_UNREADABLE, why) if ids else 0
 
 
 def _hold(tx: Tx, table: str, ids: list[int], hold: Hold, why: str) -> int:
     sql = _HOLD.format(table=tx.dialect.quote(table), ids=", ".join(map(str, ids)))
-    return tx.execute(sql, hold=int(hold), why=why)
+    for text in (why, *short_forms(why)):
+        try:
+            with tx.savepoint():
+                return tx.execute(sql, hold=int(hold), why=text)
+        except Exception as error:
+            if tx.dialect.is_disconnect(error) or tx.dialect.is_transient(error):
+                raise
+            logger.warning("%s: the reason of a hold is refused: %s", table, error)
+    return 0

@@ -16,7 +16,7 @@ from taskyard.core.errors import DuplicateTask
 from taskyard.db.borrowed import borrow
 from taskyard.db.database import Database, Tx
 from taskyard.db.tables import check_table_name
-from taskyard.queues import get_queue
+from taskyard.queues import DEFAULT, ensure_queue, get_queue
 
 _CHUNK = 1_000
 _ROUTE_SECONDS = 2.0
@@ -109,10 +109,12 @@ def enqueue_many(
 
 
 def route(db: Database, queue: str) -> str:
-    """The task table of a queue; remembered for two seconds. Raises QueueUnknown or TableInvalid."""
+    """The task table of a queue, remembered for two seconds; raises QueueUnknown, TableInvalid."""
     known = db.cache.get(queue)
     if known is not None and known[1] > time.monotonic():
         return str(known[0])
+    if queue == DEFAULT:
+        ensure_queue(db, queue)  # there before any Server has run
     table = check_table_name(get_queue(db, queue).table_name)
     db.cache[queue] = (table, time.monotonic() + _ROUTE_SECONDS)
     return table

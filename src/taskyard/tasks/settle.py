@@ -12,11 +12,12 @@ whoever clears it inserts the Run; the Run's primary key is the backstop).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taskyard.core.lifecycle import RunStatus, TaskStatus
+from taskyard.core.payload import short_forms, storable
 from taskyard.db.database import Database, Tx
 from taskyard.db.rows import ClaimedRow, Ending, Settlement
 from taskyard.runs import record
@@ -32,6 +33,11 @@ _CLEAR_OWNER = """
 UPDATE {table} SET owner = NULL WHERE id = :id AND fence = :fence AND owner = :owner
 """
 
+
+# What the Run of an edited row takes from it: as much of it as the edit has left.
+_EDITED = """
+SELECT status AS task_status, task_type, origin, tenant_id, claimed_at FROM {table} WHERE id = :id
+"""
 
 _LOOKS = 5
 
@@ -112,37 +118,53 @@ def _write(tx: Tx, place: Place, endings: Sequence[Ending]) -> set[int]:
 def _one_by_one(db: Database, place: Place, endings: Sequence[Ending]) -> set[int]:
     """One bad value must not hold back the batch; and it must not be tried for ever either."""
     hit: set[int] = set()
+    failed: list[Exception] = []
     for ending in endings:
         try:
-            hit |= db.run(lambda tx, e=ending: _write(tx, place, [e]))  # type: ignore[misc]
+            hit |= _write_somehow(db, place, ending)
         except Exception as error:
             if db.is_away(error):
                 raise
-            logger.warning(
-                "task %s/%d: its end is written without its texts: %s",
-                place.table,
-                ending.id,
-                error,
-            )
-            plain = _degraded(ending, error)
-            hit |= db.run(lambda tx, e=plain: _write(tx, place, [e]))  # type: ignore[misc]
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return hit
 
 
-def _degraded(ending: Ending, error: Exception) -> Ending:
-    """The ending with texts that any column takes (a latin1 or varchar(255) error_msg)."""
-    why = f"(texts could not be stored: {type(error).__name__})"
-    message = ending.error_msg and f"{_ascii(ending.error_msg)[:180]} {why}"
+def _write_somehow(db: Database, place: Place, ending: Ending) -> set[int]:
+    """Write one ending, with ever plainer texts where they are refused (rulings 1.11)."""
+    *first, last = _forms(ending)
+    for form in first:
+        try:
+            return db.run(lambda tx, e=form: _write(tx, place, [e]))  # type: ignore[misc]
+        except Exception as error:
+            if db.is_away(error):
+                raise
+            name = f"{place.table}/{ending.id}"
+            logger.warning("task %s: texts of its end are refused, plainer follow: %s", name, error)
+    return db.run(lambda tx: _write(tx, place, [last]))
+
+
+def _forms(ending: Ending) -> list[Ending]:
+    """The ending as it is; with a message that its table's column takes; at last without texts."""
+    clean = _storable(ending)
+    long, short = short_forms(ending.error_msg or "")
+    return [
+        ending,
+        clean,
+        clean._replace(error_msg=ending.error_msg and long),
+        clean._replace(error_msg=ending.error_msg and short),
+        clean._replace(error_msg=None, output=None, payload="{}"),
+    ]
+
+
+def _storable(ending: Ending) -> Ending:
     return ending._replace(
-        error_msg=message,
-        error=ending.error and f"{_ascii(ending.error)[:2000]} {why}",
-        output=None,
-        payload=None if ending.payload is None else "{}",
+        error_msg=ending.error_msg and storable(ending.error_msg),
+        output=ending.output and storable(ending.output),
+        error=ending.error and storable(ending.error),
+        payload=ending.payload and storable(ending.payload),
     )
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode().replace("\x00", "?")
 
 
 def _second_look(db: Database, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
@@ -159,7 +181,7 @@ def _second_look(db: Database, place: Place, ending: Ending, row: ClaimedRow | N
             close_edited(db, place, ending, row)
             return False
         # Still ours and running: somebody changed another column just then.
-        if db.run(lambda tx: _write(tx, place, [ending])):
+        if _write_somehow(db, place, ending):
             return True
     raise RuntimeError(f"task {place.table}/{ending.id} is ours and yet cannot be settled")
 
@@ -176,34 +198,39 @@ def _read_back(db: Database, place: Place, ending: Ending) -> tuple[Any, ...] | 
 
 def _close(tx: Tx, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
     table = tx.dialect.quote(place.table)
-    gone = tx.value(f"SELECT 1 FROM {table} WHERE id = :id", id=ending.id) is None
-    if gone and row is None:
+    found = tx.rows(_EDITED.format(table=table), id=ending.id)
+    if not found and row is None:
         return False
-    if not gone and not tx.execute(
+    if found and not tx.execute(
         _CLEAR_OWNER.format(table=table), id=ending.id, fence=ending.fence, owner=place.session
     ):
         return False
-    why = "the task was deleted by SQL" if gone else "the task was changed by SQL while it ran"
-    values = _values(place, ending, row)
-    values.update(status=RunStatus.CANCELLED.value, error=why)
+    values = _values(place, _storable(ending), row)
+    values["error"] = "the task was deleted while it ran"
+    if found:
+        values |= found[0]
+        cancelled = values.pop("task_status") == TaskStatus.CANCELLED
+        values["error"] = f"the task was {'cancelled' if cancelled else 'changed'} while it ran"
     return record.insert_ended(tx, values)
 
 
 def _values(place: Place, ending: Ending, row: ClaimedRow | None) -> dict[str, Any]:
-    values: Mapping[str, Any] = {
+    claimed = row._asdict() if row else {}
+    return {
         "id": ending.run_id,
         "task_table": place.table,
         "task_id": ending.id,
         "fence": ending.fence,
         "attempt": ending.attempt,
-        "task_type": row.task_type if row else "?",
+        "task_type": claimed.get("task_type"),
         "queue": place.queue,
-        "origin": row.origin if row else "enqueued",
-        "tenant_id": row.tenant_id if row else "",
+        "status": RunStatus.CANCELLED.value,
+        "origin": claimed.get("origin"),
+        "tenant_id": claimed.get("tenant_id"),
         "server_id": place.server_id,
         "session": place.session,
         "pid": ending.pid,
-        "payload": ending.payload or (row.task_params if row else None),
+        "payload": ending.payload or claimed.get("task_params"),
         "output": ending.output,
         "memory_usage": ending.memory,
         "cpu_time": ending.cpu_time,
@@ -211,4 +238,3 @@ def _values(place: Place, ending: Ending, row: ClaimedRow | None) -> dict[str, A
         "execution_time": ending.duration,
         "age": ending.age,
     }
-    return dict(values)
