@@ -1,14 +1,13 @@
 """Machine: the lease protocol, driven through the real verbs and held against `reference.py`.
 
-Owns the acts: what a Server, a rescuer, a person or fate may do, each as one method that does it to
-the database and to the reference; and the invariants, checked by reading the tables. Which acts come
-in which order is the tests' business (`test_protocol_machine.py`).
+Owns the acts: what a Server, a rescuer, a person or fate may do, each as one method that does it
+to the database and to the reference; and the invariants, checked by reading the tables. Which acts
+come in which order is the tests' business (`test_protocol_machine.py`).
 """
 
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,6 +80,7 @@ class Machine:
         self.model = Reference(MAX_CRASHES)
         self.alive: list[Server] = []
         self.edited: set[int] = set()
+        self.marked: set[int] = set()
         self.final: dict[int, int] = {}
         self.next_run_id = 1
         for table in (TABLE, "ty_runs", "ty_servers"):
@@ -259,6 +259,7 @@ class Machine:
         """By SQL, a row that waits: nobody has claimed it."""
         for task_id in _one([i for i, r in self.model.rows.items() if not r.status], which):
             self._edit([task_id], RUNNING)
+            self.marked.add(task_id)
             self.model.rows[task_id].status = RUNNING
 
     def insert_again(self, which: int) -> None:
@@ -359,7 +360,7 @@ class Machine:
         """I3, but for rows that SQL has changed and whose owner has not answered yet."""
         for task_id, row in self._rows().items():
             if row.status == RUNNING:
-                assert row.owner is not None
+                assert row.owner is not None or task_id in self.marked
             elif row.owner is not None:
                 assert task_id in self.edited
 

@@ -107,7 +107,7 @@ class Reference:
             if remembered:
                 self._run(session, ending, "cancelled")
             return False
-        if (row.owner, row.fence) != (session, ending.fence):
+        if (row.owner, row.fence, row.run_id) != (session, ending.fence, ending.run_id):
             return self._is_written(ending)
         if row.status != RUNNING:
             row.owner = None
@@ -121,12 +121,15 @@ class Reference:
     # --- rescue and reconcile -------------------------------------------------------------------
 
     def rescue(self) -> int:
-        """Rows of dead owners go back to the line, or to an end; returns how many."""
+        """Rows of dead owners, or of none, go back to the line, or to an end; returns how many."""
         lost = [row for row in self.rows.items() if row[1].owner and self._is_dead(row[1].owner)]
         for task_id, row in lost:
             parked = row.task_type == ONCE or row.crashes + 1 >= self.max_crashes
             self._give_back(task_id, row, "lost", FAILED if parked else PENDING, crash=1)
-        return len(lost)
+        unowned = [row for row in self.rows.values() if row.status == RUNNING and not row.owner]
+        for row in unowned:
+            row.status = PENDING
+        return len(lost) + len(unowned)
 
     def release_forgotten(self, session: str, forgotten: Mapping[int, tuple[int, int]]) -> int:
         """Rows that a Session owns and does not hold go back; returns how many."""

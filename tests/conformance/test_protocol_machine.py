@@ -10,6 +10,7 @@ everybody dies, and every Task must still come to its end.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +27,7 @@ from taskyard import servers
 from taskyard.core.lifecycle import Kind
 from taskyard.db import dialect, migrate
 from taskyard.db.database import Tx
-from taskyard.db.rows import Claim, ClaimedRow, Settlement
+from taskyard.db.rows import Claim, ClaimedRow, Ending, Settlement
 from taskyard.db.sqlite import SQLite
 from taskyard.queues import ensure_queue
 from taskyard.tasks import manage, rescue, settle
@@ -207,50 +208,86 @@ SCHEDULES: dict[str, list[Act]] = {
 }
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_protocol_holds_in_this_schedule(db: Interruptible, schedule: str) -> None:
-    play(db, schedule)
+# What the verbs do not keep yet. Whoever mends one moves it up, and its acts into ACTS.
+GAPS: dict[str, list[Act]] = {
+    "a row put back to running while a rescuer closes it is not left without an owner": [
+        ("edit", 1, PENDING),
+        ("edit", 2, PENDING),
+        ("make_zombie", 0),
+        ("meanwhile", "rescue", 3, "to 1"),
+    ],
+    "a row put back to running while its owner closes it is not left without an owner": [
+        ("edit", 1, PENDING),
+        ("edit", 2, PENDING),
+        ("meanwhile", "settle", 1, "to 1"),
+    ],
+    "a row at status 1 that nobody owns goes back to the line": [
+        ("kill", 0),
+        ("rescue",),
+        ("mark_running", 0),
+        ("rescue",),
+    ],
+    "a row with a negative id is rescued like any other": [
+        ("insert", -5),
+        ("claim", 1, 1, True),
+        ("kill", 1),
+        ("rescue",),
+    ],
+    "an end does not reach a new row that has come under the id of a deleted one": [
+        ("insert_again", 0),
+        ("claim", 0, 1, False),
+        ("settle", 0, Kind.COMPLETED, True, True),
+    ],
+}
 
 
-def play(db: Interruptible, schedule: str) -> None:
+@pytest.mark.parametrize("lane", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("schedule", GAPS)
+@pytest.mark.xfail(reason="a gap of the spine, see GAPS")
+def test_the_protocol_does_not_hold_yet_in_this_schedule(db: Interruptible, schedule: str) -> None:
+    play(db, GAPS, schedule)
+
+
+def test_the_protocol_holds_in_chosen_schedules(db: Interruptible) -> None:
+    for schedule in SCHEDULES:
+        play(db, SCHEDULES, schedule)
+
+
+def play(db: Interruptible, schedules: dict[str, list[Act]], schedule: str) -> None:
     machine = Machine(db)
-    for act in SCHEDULES[schedule]:
-        machine.act(*act)
-    machine.everything_ends()
+    try:
+        for act in schedules[schedule]:
+            machine.act(*act)
+        machine.everything_ends()
+    except Exception as error:
+        error.add_note(f"It should be so: {schedule}.")
+        raise
 
 
 # --- and not by luck: without its guard, each schedule fails ------------------------------------
 
 
 def settle_without_the_fence(patch: pytest.MonkeyPatch) -> None:
-    def believe(tx: Tx, settlement: Settlement) -> Settlement:
-        rows = {e.id: row_of(tx, settlement.table, e.id) for e in settlement.endings}
-        return replace(
-            settlement, endings=[e._replace(fence=rows[e.id][0]) for e in settlement.endings]
-        )
+    def believe(tx: Tx, table: str, owner: str, ending: Ending) -> tuple[str, Ending]:
+        return owner, ending._replace(fence=row_of(tx, table, ending.id)[0])
 
     settle_after(patch, believe)
 
 
 def settle_whatever_the_status(patch: pytest.MonkeyPatch) -> None:
-    def put_back(tx: Tx, settlement: Settlement) -> Settlement:
-        tx.execute(f"UPDATE {settlement.table} SET status = 1 WHERE owner = '{settlement.owner}'")
-        return settlement
+    def put_back(tx: Tx, table: str, owner: str, ending: Ending) -> tuple[str, Ending]:
+        tx.execute(f"UPDATE {table} SET status = 1 WHERE id = {ending.id} AND owner = '{owner}'")
+        return owner, ending
 
     settle_after(patch, put_back)
 
 
 def rescue_by_id(patch: pytest.MonkeyPatch) -> None:
-    def believe(tx: Tx, settlement: Settlement) -> Settlement:
-        if any(e.run_status != "lost" for e in settlement.endings):
-            return settlement
-        rows = {e.id: row_of(tx, settlement.table, e.id) for e in settlement.endings}
-        (owner,) = {row[1] for row in rows.values()}
-        return replace(
-            settlement,
-            owner=owner or settlement.owner,
-            endings=[e._replace(fence=rows[e.id][0]) for e in settlement.endings],
-        )
+    def believe(tx: Tx, table: str, owner: str, ending: Ending) -> tuple[str, Ending]:
+        if ending.run_status != "lost":
+            return owner, ending
+        fence, current = row_of(tx, table, ending.id)
+        return current or owner, ending._replace(fence=fence)
 
     settle_after(patch, believe)
 
@@ -345,17 +382,24 @@ def test_the_schedule_fails_without_the_guard(
     db = Interruptible(lane)
     migrate.upgrade(db)
     ensure_queue(db, QUEUE)
-    with pytest.raises(AssertionError):
-        play(db, schedule)
+    # Or the primary key of `ty_runs`, which is there for that, stops it (rulings 3.1).
+    with pytest.raises((AssertionError, sqlite3.IntegrityError)):
+        play(db, SCHEDULES, schedule)
     db.close()
 
 
-def settle_after(patch: pytest.MonkeyPatch, change: Callable[[Tx, Settlement], Settlement]) -> None:
-    """Let `change` prepare the rows, or the settlement, so that a guard no longer holds it up."""
+def settle_after(
+    patch: pytest.MonkeyPatch, change: Callable[[Tx, str, str, Ending], tuple[str, Ending]]
+) -> None:
+    """Let `change` prepare each row, or what is written to it, so that a guard lets it pass."""
     original = SQLite.settle
 
     def changed(self: SQLite, tx: Tx, settlement: Settlement) -> set[int]:
-        return original(self, tx, change(tx, settlement))
+        hit: set[int] = set()
+        for ending in settlement.endings:
+            owner, written = change(tx, settlement.table, settlement.owner, ending)
+            hit |= original(self, tx, replace(settlement, owner=owner, endings=[written]))
+        return hit
 
     patch.setattr(SQLite, "settle", changed)
 

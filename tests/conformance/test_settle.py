@@ -229,8 +229,8 @@ def lose_an_answer(spine: Spine, monkeypatch: pytest.MonkeyPatch, times: int) ->
 
         return cutting
 
-    monkeypatch.setattr(spine.db, "transaction", cut(spine.db.transaction))
-    monkeypatch.setattr(spine.db, "autocommit", cut(spine.db.autocommit))
+    scope = "autocommit" if spine.db.dialect.claims_alone else "transaction"
+    monkeypatch.setattr(spine.db, scope, cut(getattr(spine.db, scope)))
     monkeypatch.setattr(spine.db.dialect, "is_disconnect", lambda e: isinstance(e, LostAnswer))
 
 

@@ -124,7 +124,7 @@ def test_a_task_that_kills_its_process_each_time_is_given_up_after_its_retries(
     jobs()
     # retry_interval keeps the default back-off of seconds out of the test.
     server = fleet.start("server-001")
-    wait_until(lambda: is_adopted(db, "jobs"), 20, "the table is adopted", detail=fleet.logs)
+    wait_until(lambda: is_adopted(db, "jobs"), 40, "the table is adopted", detail=fleet.logs)
     for kind in ("exit_now_process", "exit_now_shared"):
         db.run(
             "INSERT INTO jobs (task_type, schedule_time, max_retries, retry_interval)"

@@ -221,7 +221,7 @@ def test_a_disabled_queue_rests_until_it_is_enabled_again(
     jobs(status=0)
     fleet.start("server-001")
     insert_queue(db, "other", "other_tasks", scan_interval=0.2)
-    wait_until(lambda: is_adopted(db, "other_tasks"), 20, "the server works", detail=fleet.logs)
+    wait_until(lambda: is_adopted(db, "other_tasks"), 40, "the server works", detail=fleet.logs)
     ids = insert_tasks(db, "jobs", "work", [None])
     stays_true(lambda: fleet.journal.attempts() == [], 1.5, "nothing runs in a disabled queue")
 

@@ -17,6 +17,8 @@ from harness.waiting import wait_until
 pytestmark = pytest.mark.crash
 
 GRACE = 2
+BEYOND = 10
+"""Seconds a stop may take beyond the grace: three for the cancel flag, the rest for a busy machine."""
 
 
 def test_sigterm_under_40_long_tasks_hands_all_back_without_a_retry(
@@ -33,7 +35,7 @@ def test_sigterm_under_40_long_tasks_hands_all_back_without_a_retry(
     db.run("""UPDATE jobs SET task_params = '{"seconds": 0.2}'""")
 
     first.terminate()
-    assert first.wait(GRACE + 6) == 0
+    assert first.wait(GRACE + BEYOND) == 0
 
     assert statuses(db, "jobs") == {0: 40}
     assert db.run("SELECT DISTINCT retry_count, owner FROM jobs") == [
@@ -63,7 +65,7 @@ def test_handlers_that_ignore_the_stop_are_killed_at_the_end_of_the_grace_and_ha
     fleet.wait_started(2)
 
     server.terminate()
-    assert server.wait(1 + 6) == 0
+    assert server.wait(1 + BEYOND) == 0
 
     assert not server.left_behind()
     assert db.run("SELECT DISTINCT status, retry_count, owner FROM jobs") == [
@@ -111,7 +113,7 @@ def test_a_second_sigterm_stops_at_once(
         detail=fleet.logs,
     )
     server.terminate()
-    server.wait(6)
+    server.wait(BEYOND)
 
     assert not server.left_behind()
     assert db.run("SELECT status, retry_count FROM jobs") == [{"status": 0, "retry_count": 0}]

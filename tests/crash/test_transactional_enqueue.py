@@ -30,7 +30,7 @@ def queue(fleet: Fleet, db: Database) -> Fleet:
     """A fleet with one server at work on the queue ``jobs``."""
     insert_queue(db, "jobs", "jobs", scan_interval=0.2)
     fleet.start("server-001")
-    wait_until(lambda: is_adopted(db, "jobs"), 20, "the table is made", detail=fleet.logs)
+    wait_until(lambda: is_adopted(db, "jobs"), 40, "the table is made", detail=fleet.logs)
     return fleet
 
 

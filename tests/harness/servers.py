@@ -237,7 +237,7 @@ class Fleet:
             f"\n--- {server.name} ---\n{server.log[-2500:]}" for server in self.servers.values()
         )
 
-    def wait_started(self, count: int, within: float = 20) -> None:
+    def wait_started(self, count: int, within: float = 40) -> None:
         """Wait until so many attempts have started."""
         wait_until(
             lambda: self.journal.count("start") >= count,

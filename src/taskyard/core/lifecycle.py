@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 class TaskStatus(IntEnum):
@@ -140,8 +140,7 @@ class Outcome:
     pid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What the judge must know of the Task: its counters, and what its Handler promises."""
 
     retry_count: int
@@ -153,8 +152,7 @@ class Attempt:
     suspect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What becomes of the Task, and what its Run is called.
 
     `delay` is in seconds from now; None leaves `schedule_time` as it is.

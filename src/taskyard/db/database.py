@@ -63,8 +63,8 @@ class Tx:
         self.cursor.execute(self.dialect.text(sql), parameters)
         return int(self.cursor.rowcount)
 
-    def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run a statement once for each mapping of parameters."""
+    def many(self, sql: str, rows: Sequence[Mapping[str, Any] | tuple[Any, ...]]) -> None:
+        """Run a statement once for each set of parameters."""
         if rows:
             self.cursor.executemany(self.dialect.text(sql), rows)
 

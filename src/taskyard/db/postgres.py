@@ -40,7 +40,8 @@ RETURNING t.id, t.fence, t.run_id, t.task_type,
        coalesce(octet_length(t.task_params::text), 0), coalesce(t.retry_count, 0),
        coalesce(t.max_retries, 0), t.crashes, t.retry_interval, t.timeout, t.tenant_id, t.origin,
        t.context, t.excl_key,
-       EXTRACT(EPOCH FROM statement_timestamp() - GREATEST(t.schedule_time, t.created_at))::float8,
+       GREATEST(0, EXTRACT(EPOCH FROM statement_timestamp()
+                                      - GREATEST(t.schedule_time, t.created_at)))::float8,
        t.suspect
 """
 

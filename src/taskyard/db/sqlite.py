@@ -7,13 +7,14 @@ SQLite's date functions read (`T`, `Z`, offsets) is understood.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.db.dialect import RUN_COLUMNS, Dialect
-from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
+from taskyard.db.rows import Claim, ClaimedRow, Ending, Settlement, When
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -54,24 +55,39 @@ SELECT id, fence FROM {table} WHERE owner = :owner AND status = 1
 """
 
 # Differs because SQLite runs in this process: a prepared statement a row costs about 3 µs and no
-# parsing, less than any way to hand a batch over in one statement.
-_INSERT_RUN = """
+# parsing, less than any way to hand a batch over in one statement. Parameters go by number, taken
+# straight from the ending: naming 25 of them costs as much again as the insert itself.
+_ENDING = (*Ending._fields, "started_at", "completed_at", "end_time", "due")
+_COMMON = ("task_table", "queue", "server_id", "owner", "now")
+
+
+def _numbered(sql: str) -> str:
+    names = (*_ENDING, *_COMMON)
+    return re.sub(r":(\w+)", lambda found: f"?{names.index(found[1]) + 1}", sql)
+
+
+_INSERT_RUN = _numbered("""
 INSERT INTO ty_runs ({run_columns})
 SELECT :run_id, :task_table, id, fence, :attempt, task_type, :queue, :run_status, origin,
        tenant_id, :server_id, :owner, :pid, coalesce(:payload, task_params), :output, :error,
        :memory, :cpu_time, :wait, :duration, :started_at, :completed_at, claimed_at, :now, :now
   FROM {table} WHERE id = :id
+""")
+
+# The common end of a batch needs no value of its own.
+_COMPLETE = """
+UPDATE {table}
+   SET status = 2, owner = NULL, suspect = 0, error_msg = NULL, end_time = :now, updated_at = :now
+ WHERE id IN ({ids})
 """
 
-_END_TASK = """
+_END_TASK = _numbered("""
 UPDATE {table}
    SET status = :task_status, owner = NULL, retry_count = :retry_count, crashes = :crashes,
-       suspect = :suspect,
-       error_msg = :error_msg, end_time = :end_time,
-       schedule_time = coalesce(:schedule_time, schedule_time), updated_at = :now
+       suspect = :suspect, error_msg = :error_msg, end_time = :end_time,
+       schedule_time = coalesce(:due, schedule_time), updated_at = :now
  WHERE id = :id
-"""
-
+""")
 
 _INSERT_TASK = """
 INSERT INTO {table} (task_type, task_params, priority, max_retries, timeout, retry_interval,
@@ -245,17 +261,16 @@ class SQLite(Dialect):
         held = dict(tx.all(_HELD.format(table=table), owner=settlement.owner))
         mine = [e for e in settlement.endings if held.get(e.id) == e.fence]
         now = datetime.now(UTC)
-        common = {
-            "task_table": settlement.table,
-            "queue": settlement.queue,
-            "server_id": settlement.server_id,
-            "owner": settlement.owner,
-            "now": stamp(now),
-        }
-        rows = [_parameters(e, now, common) for e in mine]
+        text = stamp(now)
+        common = (settlement.table, settlement.queue, settlement.server_id, settlement.owner, text)
+        rows = [(*ending, *_times(ending, now, text), *common) for ending in mine]
         tx.many(_INSERT_RUN.format(table=table, run_columns=RUN_COLUMNS), rows)
-        tx.many(_END_TASK.format(table=table), rows)
-        return {e.id for e in mine}
+        done = tuple(ending.id for ending in mine if ending.task_status == 2)
+        if done:
+            tx.execute(_COMPLETE.format(table=table, ids=_list(done)), now=text)
+        others = [row for row, ending in zip(rows, mine, strict=True) if ending.task_status != 2]
+        tx.many(_END_TASK.format(table=table), others)
+        return {ending.id for ending in mine}
 
     def begin(self) -> str:
         # A deferred BEGIN that later writes fails at once when another writer was there in between;
@@ -295,19 +310,21 @@ class SQLite(Dialect):
 
 def stamp(moment: datetime) -> str:
     """A moment as our SQLite text: UTC, `YYYY-MM-DD HH:MM:SS.ffffff`."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.isoformat(" ", "microseconds")[:26]  # six times as fast as strftime
 
 
-def _parameters(e: Any, now: datetime, common: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = e._asdict()
-    row.update(common)
+def _times(e: Ending, now: datetime, text: str) -> tuple[str | None, str, str | None, str | None]:
+    """When the attempt started and ended, when the Task ended, and when it is due again."""
     started = None if e.age is None else now - timedelta(seconds=e.age)
-    ended = now if started is None else started + timedelta(seconds=e.duration or 0.0)
-    row["started_at"] = None if started is None else stamp(started)
-    row["completed_at"] = stamp(ended)
-    row["end_time"] = None if e.task_status == 0 else common["now"]
-    row["schedule_time"] = None if e.delay is None else stamp(now + timedelta(seconds=e.delay))
-    return row
+    ended = text
+    if started is not None and e.duration is not None:
+        ended = stamp(started + timedelta(seconds=e.duration))
+    return (
+        None if started is None else stamp(started),
+        ended,
+        None if e.task_status == 0 else text,
+        None if e.delay is None else stamp(now + timedelta(seconds=e.delay)),
+    )
 
 
 def _list(numbers: tuple[int, ...]) -> str:

@@ -464,9 +464,9 @@ class Dispatcher:
 
     def _new_work(self, lane: Lane, row: ClaimedRow, now: float, checkpoint: str | None) -> Work:
         spec = self._spec(row.task_type)
-        timeout = next(
-            (t for t in (row.timeout, lane.queue.timeout, spec.timeout) if t is not None), None
-        )
+        timeout = row.timeout
+        if timeout is None:
+            timeout = spec.timeout if lane.queue.timeout is None else lane.queue.timeout
         isolated = spec.isolation == "process" or spec.at_most_once
         work = Work(
             row=row,

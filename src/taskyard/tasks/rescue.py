@@ -9,7 +9,7 @@ every write here repeats the whole guard (id, fence, owner), so a stale reading 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, TaskStatus, decide
@@ -26,7 +26,7 @@ _OWNERS = "SELECT DISTINCT owner FROM {table} WHERE owner IS NOT NULL"
 _ORPHANS = """
 SELECT id, status, fence, run_id, task_type, retry_count, max_retries, crashes, retry_interval,
        queue, server_id, tenant_id, origin, {age}, suspect
-  FROM {table} WHERE owner = :owner AND id > :after ORDER BY id LIMIT {page}
+  FROM {table} WHERE owner = :owner AND {which} ORDER BY id LIMIT {page}
 """
 
 _OWNED = "SELECT id, fence, status FROM {table} WHERE owner = :owner"
@@ -66,7 +66,8 @@ def rescue(db: Database, table: str, *, max_crashes: int) -> int:
         return 0
     by_session = {row.session: row for row in sessions(db, dead=True)}
     dead = [o for o in owners if o not in by_session or by_session[o].state == "dead"]
-    return sum(_rescue_owner(db, table, o, by_session.get(o), max_crashes) for o in dead)
+    everybody = list(by_session.values())
+    return sum(_rescue_owner(db, table, o, by_session.get(o), everybody, max_crashes) for o in dead)
 
 
 def owned(db: Database, table: str, session: str) -> dict[int, tuple[int, int]]:
@@ -79,7 +80,10 @@ def release_forgotten(
     db: Database, place: settle.Place, forgotten: Mapping[int, tuple[int, int]]
 ) -> int:
     """Hand back rows that a Session owns but does not hold: a claim whose answer was lost."""
-    orphans = db.read(lambda tx: _orphans(tx, place.table, place.session, 0, ids=list(forgotten)))
+    if not forgotten:
+        return 0
+    ids = f"id IN ({', '.join(str(int(i)) for i in forgotten)})"
+    orphans = db.read(lambda tx: _orphans(tx, place.table, place.session, ids, len(forgotten)))
     endings = [
         _ending(o, Kind.INTERRUPTED, "its claim's answer was lost; it never started", None, 0)
         for o in orphans
@@ -104,13 +108,20 @@ def close_lost_tracked(db: Database) -> int:
 
 
 def _rescue_owner(
-    db: Database, table: str, owner: str, session: SessionRow | None, max_crashes: int
+    db: Database,
+    table: str,
+    owner: str,
+    session: SessionRow | None,
+    everybody: Sequence[SessionRow],
+    max_crashes: int,
 ) -> int:
-    once = _at_most_once(session)
+    # Where the dead Session is forgotten as well, what others say of the type must do.
+    once = _at_most_once([session] if session else everybody)
     why = f"server {session.server_id} died" if session else "its server died"
     after, count = 0, 0
     while True:
-        page = db.read(lambda tx, a=after: _orphans(tx, table, owner, a))  # type: ignore[misc]
+        behind = f"id > {after}"
+        page = db.read(lambda tx, b=behind: _orphans(tx, table, owner, b))  # type: ignore[misc]
         for queue in {o.queue for o in page}:
             mine = [o for o in page if o.queue == queue]
             place = settle.Place(table, queue or "", owner, mine[0].server_id)
@@ -123,16 +134,11 @@ def _rescue_owner(
         after = page[-1].id
 
 
-def _orphans(
-    tx: Tx, table: str, owner: str, after: int, ids: list[int] | None = None
-) -> list[Orphan]:
+def _orphans(tx: Tx, table: str, owner: str, which: str, most: int = _PAGE) -> list[Orphan]:
     sql = _ORPHANS.format(
-        table=_quoted(tx, table),
-        page=_PAGE if ids is None else len(ids) + _PAGE,
-        age=tx.dialect.age("start_time"),
+        table=_quoted(tx, table), which=which, page=most, age=tx.dialect.age("start_time")
     )
-    rows = [Orphan(*row) for row in tx.all(sql, owner=owner, after=after)]
-    return rows if ids is None else [row for row in rows if row.id in ids]
+    return [Orphan(*row) for row in tx.all(sql, owner=owner)]
 
 
 def _ending(o: Orphan, kind: Kind, why: str, max_crashes: int | None, once: int) -> Ending:
@@ -162,7 +168,8 @@ def _ending(o: Orphan, kind: Kind, why: str, max_crashes: int | None, once: int)
         output=None,
         error=verdict.error,
         payload=None,
-        age=float(o.age) if lost and o.age is not None else None,
+        # Not below zero: a column without fractions of a second rounds the start up.
+        age=max(0.0, float(o.age)) if lost and o.age is not None else None,
         duration=None,
         wait=None,
         cpu_time=None,
@@ -185,10 +192,13 @@ def _nothing(task_id: int) -> ClaimedRow | None:
     return None
 
 
-def _at_most_once(session: SessionRow | None) -> set[str]:
-    if session is None:
-        return set()
-    return {s["name"] for s in session.specs() if s.get("delivery") == "at_most_once"}
+def _at_most_once(sessions: Sequence[SessionRow]) -> set[str]:
+    return {
+        spec["name"]
+        for session in sessions
+        for spec in session.specs()
+        if spec.get("delivery") == "at_most_once"
+    }
 
 
 def _quoted(tx: Tx, table: str) -> str:

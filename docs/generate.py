@@ -1,0 +1,204 @@
+"""Writes the reference pages that are made from the code: commands, errors, settings.
+
+    python docs/generate.py
+
+A test compares the pages with what this makes, so they cannot lie.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from taskyard import settings
+from taskyard.cli import program
+from taskyard.core import errors
+from taskyard.core.errors import TaskyardError, all_errors
+from taskyard.db.listing import QueryInvalid
+from taskyard.settings import Retention, Settings
+
+FOLDER = Path(__file__).parent / "reference"
+NOTE = "<!-- Made by docs/generate.py from the code: change it there. -->\n"
+WIDTH = 96
+
+
+def pages() -> dict[str, str]:
+    """Each page by its file name."""
+    return {
+        "cli.md": NOTE + "\n".join(_cli()),
+        "errors.md": NOTE + "\n".join(_errors()),
+        "settings.md": NOTE + "\n".join(_settings()),
+    }
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def _cli() -> Iterator[str]:
+    root: Any = typer.main.get_command(program.app)
+    context = root.context_class(
+        root, info_name="taskyard", terminal_width=WIDTH, max_content_width=WIDTH
+    )
+    yield "# The command `taskyard`\n"
+    yield (
+        "Data goes to stdout, everything else to stderr. On a terminal lists are tables; in a pipe"
+        " they are lines of\ntab-separated values under a line of names, with times in ISO 8601;"
+        " with `--json` they are arrays. Settings\ncome from options, then `TASKYARD_*`, then"
+        " `taskyard.toml` ([settings](settings.md)); errors are a code, a\nsentence and what to do"
+        " ([errors](errors.md)).\n"
+    )
+    yield from _command("taskyard", context, "##")
+    for name in root.list_commands(context):
+        command = root.get_command(context, name)
+        here = command.context_class(command, info_name=name, parent=context)
+        yield from _command(f"taskyard {name}", here, "##")
+        for sub, part in getattr(command, "commands", {}).items():
+            below = part.context_class(part, info_name=sub, parent=here)
+            yield from _command(f"taskyard {name} {sub}", below, "###")
+
+
+def _command(title: str, context: Any, level: str) -> Iterator[str]:
+    yield f"{level} {title}\n"
+    lines = [line.rstrip() for line in context.get_help().splitlines()]
+    yield "```text\n" + "\n".join(lines).strip() + "\n```\n"
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+SAMPLES: tuple[TaskyardError, ...] = (
+    errors.NoConfig(),
+    errors.DatabaseUnreachable("postgresql://app:x@db:5432/jobs", "connection refused"),
+    errors.SchemaOld("0001", "0002"),
+    errors.DatabaseLocked("jobs.db", "pid 812, sqlite3"),
+    errors.BadSetting("lease", "input should be greater than or equal to 1", "taskyard.toml"),
+    errors.OutcomeUnknown("the task was being added"),
+    errors.MissingExtra("postgresql", "postgres"),
+    errors.SchemaNewer("0003", "0002"),
+    QueryInvalid("filter", 'There is no filter "staus". Did you mean "status"?', "There are: …."),
+    errors.HandlerUnknown("mail.sned", ["mail.send"]),
+    errors.HandlerImportFailed(
+        "handlers.py", "ModuleNotFoundError: No module named 'requests' (handlers.py, line 3)"
+    ),
+    errors.ParamsInvalid("shop.greet", ['"times" must be an integer, got "two"']),
+    errors.ParamsNotJson("task_params of mail_tasks row 42", "unexpected character (char 17)"),
+    errors.PayloadTooLarge("task_params of mail.send", 1_400_000, 1_048_576),
+    errors.HandlerTwice("mail.send", "handlers.py:8", "handlers.py:31"),
+    errors.TableInvalid(
+        "report_tasks",
+        ["it lacks column schedule_time"],
+        ["ALTER TABLE report_tasks ADD COLUMN schedule_time timestamptz NOT NULL DEFAULT now()"],
+    ),
+    errors.ServerIdTwice("server-001", "b", 2.0),
+    errors.QueueUnknown("email", ["email_queue"]),
+    errors.QueueInvalid("email_queue", "max_workers", "cannot be -1", "Give 0 to 10000."),
+    errors.TaskUnknown("email_queue/42"),
+    errors.RunUnknown(42),
+    errors.ServerUnknown("server-01", ["server-001"]),
+    errors.DuplicateTask("invoice-7", "email_queue/42"),
+    errors.NotNow("cancel", "task email_queue/42", "completed"),
+    errors.TaskLost("email_queue/42"),
+    errors.WaitTimedOut("email_queue/42", 30),
+    errors.TaskFailed("email_queue/42", "failed", "ValueError: no"),
+    errors.NotAllowed("runs.retry", "monitor"),
+)
+"""One of each, so that the page shows the very words."""
+
+REASONS = (
+    ("TY301", "A queue is paused.", "`taskyard queue resume QUEUE`"),
+    ("TY302", "A queue is pinned to a server that is not alive.", "Start it, or move the queue."),
+    ("TY306", "A machine's clock is off the database's.", "Let both follow NTP."),
+)
+"""What is no error of a command, but told by `taskyard doctor` under a code."""
+
+
+def _errors() -> Iterator[str]:
+    by_kind = {type(sample): sample for sample in SAMPLES}
+    yield "# Errors\n"
+    yield (
+        "Every error has a code, a sentence and a fix, the same in the terminal, the log and Python"
+        " (where it is a\nclass of `taskyard.core.errors` with its data as attributes). The exit"
+        " code is that of the command line.\n"
+    )
+    for kind in all_errors():
+        sample = by_kind[kind]
+        yield f"## {kind.code} {kind.__name__}\n"
+        yield " ".join((inspect.getdoc(kind) or "").split()) + f" Exit code {kind.exit_code}.\n"
+        yield f"> {sample.text}\n>\n> fix: {sample.fix}\n"
+    yield "## Findings\n"
+    yield "`taskyard doctor` tells these under a code of their own:\n"
+    for code, text, fix in REASONS:
+        yield f"- **{code}** {text} {fix}"
+    yield ""
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def _settings() -> Iterator[str]:
+    yield "# Settings\n"
+    yield (
+        "A setting comes from an option of the command line, else from the environment"
+        " (`TASKYARD_LEASE`,\n`TASKYARD_RETENTION__RUNS_MAX_ROWS`), else from `taskyard.toml` or"
+        " `config.json` in the working folder or\nabove it, else it has its default. `taskyard"
+        " config show` prints each value and where it came from.\n"
+    )
+    yield "Durations are seconds, or texts like `90s`, `5m`, `1h30m`, `2d`, `PT5M`.\n"
+    yield "| setting | default | what it is |\n|---|---|---|"
+    told = _docstrings(settings)
+    for name, field in Settings.model_fields.items():
+        if name == "retention":
+            for part, inner in Retention.model_fields.items():
+                yield _row(f"retention.{part}", inner, told["Retention"].get(part, ""))
+        else:
+            yield _row(name, field, told["Settings"].get(name, ""))
+    yield ""
+    yield (
+        "`config.json` (the file of the table-queue executor) is understood:"
+        " `database.host/port/username/password/\ndatabase/charset`, `executor.server_id`,"
+        " `queue.enable`, `queue.config_sync_interval`.\n"
+    )
+
+
+def _row(name: str, field: Any, text: str) -> str:
+    if field.default_factory is not None:
+        default = DEFAULTS[name]
+    else:
+        default = "none" if field.default is None else f"`{str(field.default).lower()}`"
+        if isinstance(field.default, str):
+            default = f"`{field.default}`"
+    return f"| `{name}` | {default} | {' '.join(text.split())} |"
+
+
+DEFAULTS = {
+    "server_id": "the host's name",
+    "folder": "the folder of the configuration file, else the working one",
+    "runners": "one a core",
+}
+"""Defaults that are found out."""
+
+
+def _docstrings(module: Any) -> dict[str, dict[str, str]]:
+    """The text under each field of each class; Python keeps it in the source only."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef):
+            fields = found.setdefault(node.name, {})
+            for before, after in zip(node.body, node.body[1:], strict=False):
+                text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if text and isinstance(before, ast.AnnAssign):
+                    assert isinstance(before.target, ast.Name)
+                    fields[before.target.id] = str(after.value.value)  # type: ignore[attr-defined]
+    return found
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        sys.stderr.write(f"wrote docs/reference/{name}\n")
