@@ -112,9 +112,16 @@ SAMPLES: tuple[TaskyardError, ...] = (
 REASONS = (
     ("TY301", "A queue is paused.", "`taskyard queue resume QUEUE`"),
     ("TY302", "A queue is pinned to a server that is not alive.", "Start it, or move the queue."),
+    ("TY303", "No worker is free, or no server is alive.", "Raise `max_workers`, start a server."),
+    ("TY304", "A task is not due yet.", "Wait, or set its `schedule_time`."),
+    (
+        "TY305",
+        "A task's exclusive key is held, or its queue's rate is reached.",
+        "It waits its turn.",
+    ),
     ("TY306", "A machine's clock is off the database's.", "Let both follow NTP."),
 )
-"""What is no error of a command, but told by `taskyard doctor` under a code."""
+"""What is no error of a command, but told by `task explain` and `doctor` under a code."""
 
 
 def _errors() -> Iterator[str]:
@@ -131,7 +138,7 @@ def _errors() -> Iterator[str]:
         yield " ".join((inspect.getdoc(kind) or "").split()) + f" Exit code {kind.exit_code}.\n"
         yield f"> {sample.text}\n>\n> fix: {sample.fix}\n"
     yield "## Findings\n"
-    yield "`taskyard doctor` tells these under a code of their own:\n"
+    yield "`taskyard task explain` and `taskyard doctor` tell these under a code of their own:\n"
     for code, text, fix in REASONS:
         yield f"- **{code}** {text} {fix}"
     yield ""

@@ -189,11 +189,22 @@ inline put_settle(what, t, f) {
 /* ---- HAND BACK, by rescue and by reconcile: status 1 -> 0, what SQL wrote stays; fenced ---- */
 #define IS(t, f, s) (row[t].exists && row[t].fence == f && row[t].owner == s)
 
+/* What the row's status is judged by: the row as it is, never the snapshot that was read before. */
+#ifdef M_STATUS_FROM_SNAPSHOT
+#define NOTE_STATUS(t) seen = row[t].status
+#define WAS_RUNNING(t) (seen == RUNNING)
+#define SNAPSHOT byte seen;
+#else
+#define NOTE_STATUS(t) skip
+#define WAS_RUNNING(t) (row[t].status == RUNNING)
+#define SNAPSHOT
+#endif
+
 inline put_back(t, f) {
     I5_one_run_per_claim = (row[t].fence == f && !row[t].ran);
     assert(I5_one_run_per_claim);
     if
-    :: row[t].status == RUNNING -> row[t].status = PENDING
+    :: WAS_RUNNING(t) -> row[t].status = PENDING
     :: else
     fi;
     row[t].owner = NOBODY;
@@ -220,6 +231,7 @@ inline put_run_of_vanished(t, f) {
 #endif
 
 inline look(m, s, t, f) {          /* SELECT, and stop what must not go on */
+    NOTE_STATUS(t);
     if
     :: FORGOTTEN(m, s, t) -> f = row[t].fence
     :: else -> f = HELD(m, t)
@@ -266,6 +278,7 @@ inline forget(m, t, f) {
 
 proctype Server(bit m) {
     byte t, f;
+    SNAPSHOT
     mtype what;
     bool go;
 
@@ -340,7 +353,7 @@ end:
 settle:
        if
        :: atomic { db_up && SETTLES(session[m], t, f) -> put_settle(what, t, f); forget(m, t, f); goto idle }
-       :: db_up && !SETTLES(session[m], t, f)
+       :: atomic { db_up && !SETTLES(session[m], t, f) -> NOTE_STATUS(t) }
        :: atomic { faults > 0 && db_up && SETTLES(session[m], t, f) -> faults--; put_settle(what, t, f); goto settle }
        :: atomic { faults > 0 && nfull(wire) -> faults--; wire!what(session[m], t, f); goto settle }
        LEAVE
@@ -450,6 +463,7 @@ end:
 
 proctype Rescuer() {
     byte s, t, f;
+    SNAPSHOT
 end:
     do
     :: atomic {                     /* connected for a whole lease: whoever can beat has beaten */
@@ -459,7 +473,8 @@ end:
     :: atomic {
            db_up && ANY(RESCUABLE) -> PICK(RESCUABLE, t);
            f = row[t].fence;
-           s = row[t].owner
+           s = row[t].owner;
+           NOTE_STATUS(t)
        }
        atomic {
            db_up ->

@@ -92,7 +92,7 @@ def create_queue(db: Database, queue_name: str, **settings: Any) -> Queue:
         raise QueueInvalid(
             queue_name,
             "queue_name",
-            "it is empty, too long, or has a / in it",
+            "its queue_name is empty, too long, or has a / in it",
             "Use 1–100 characters.",
         )
     settings.setdefault("table_name", default_table(queue_name))
@@ -228,7 +228,7 @@ def _valid(queue_name: str, settings: dict[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in checks:
             raise QueueInvalid(
-                queue_name, name, "there is no such setting", f"Settings: {', '.join(checks)}."
+                queue_name, name, f"there is no setting {name}", f"Settings: {', '.join(checks)}."
             )
         good, result, wanted = checks[name](value)
         if not good:

@@ -1,7 +1,7 @@
 """Spine: a database with one queue, and short words for the verbs that tests drive.
 
-Owns what every storage test needs: Sessions, rows put in by Python or by plain SQL, claims, and the
-endings that a dispatcher would write. Asks the real verbs for everything; rows are read back by SQL.
+Owns what every storage test needs: Sessions, rows put in by Python or by plain SQL, claims, and
+the endings that a dispatcher would write. Asks the real verbs; rows are read back by SQL.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from taskyard import queues, servers
+from taskyard import servers
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, decide
 from taskyard.db import migrate
 from taskyard.db.database import Database
@@ -80,10 +80,7 @@ class Spine:
         return [ref.id for ref in enqueue_many(self.db, tasks) if ref]
 
     def insert(self, table: str = TABLE, **columns: Any) -> int:
-        """A Task by plain SQL with these columns and no others; returns its id.
-
-        On SQLite an adopted table cannot have a default for `schedule_time`, so it is given.
-        """
+        """A Task by plain SQL with these columns and no others; returns its id."""
         given = {"task_type": "work", **columns}
         names = ", ".join(given)
         marks = ", ".join(f":{name}" for name in given)
@@ -242,8 +239,3 @@ def together(*works: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(len(works)) as pool:
         return [future.result() for future in [pool.submit(go, work) for work in works]]
-
-
-def create(spine: Spine, name: str, **settings: Any) -> queues.Queue:
-    """A Queue by the verb."""
-    return queues.create_queue(spine.db, name, **settings)

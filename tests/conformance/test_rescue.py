@@ -230,9 +230,7 @@ def test_a_session_is_declared_dead_only_when_its_lease_has_ended(spine: Spine) 
     spine.session("short", lease=0.3)
     assert not servers.certify_expired(spine.db, "short")
     assert not servers.certify_expired(spine.db, "me")
-    wait_until(
-        lambda: servers.certify_expired(spine.db, "short"), 5, "its lease ends", every=0.02
-    )
+    wait_until(lambda: servers.certify_expired(spine.db, "short"), 5, "its lease ends", every=0.02)
     assert not servers.certify_expired(spine.db, "short")
     found = servers.find_session(spine.db, "short")
     assert found is not None and found.state == "dead" and not found.alive

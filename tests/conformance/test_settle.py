@@ -342,12 +342,16 @@ def test_no_text_blocks_a_settle(spine: Spine) -> None:
     for kind in (Kind.COMPLETED, Kind.REJECTED):
         tasks = spine.put_many(3)
         rows = spine.claim(3)
-        endings = [ended(row, kind, error="fine" if kind is Kind.REJECTED else None) for row in rows]
+        endings = [
+            ended(row, kind, error="fine" if kind is Kind.REJECTED else None) for row in rows
+        ]
         endings[1] = ended(
             rows[1], kind, output=f'"{HOSTILE}"', error=HOSTILE, payload=f'"{HOSTILE}"'
         )
         assert spine.settle(endings).written == 3
-        assert [spine.row(task)["status"] for task in tasks] == [2 if kind is Kind.COMPLETED else 3] * 3
+        assert [spine.row(task)["status"] for task in tasks] == [
+            2 if kind is Kind.COMPLETED else 3
+        ] * 3
         [run] = spine.runs(tasks[1])
         kept = "🚀, \\ ' \" {} %s :id $1 \x01 \x1f \x7f \u2028 \ufffe"
         for text in (run["output"], run["error"], run["payload"]):
@@ -391,7 +395,9 @@ def test_a_column_too_small_for_the_error_gets_a_shorter_one(spine: Spine, size:
     spine.queue("jobs", "jobs")
     spine.put_many(3, queue="jobs", max_retries=0)
     rows = spine.claim(3, table="jobs", queue="jobs")
-    error = "Traceback (most recent call last):\n" + "  File …\n" * 40 + "ValueError: 🚀 " + "x" * 40
+    error = (
+        "Traceback (most recent call last):\n" + "  File …\n" * 40 + "ValueError: 🚀 " + "x" * 40
+    )
     endings = [ended(row, Kind.FAILED, error="short") for row in rows]
     endings[1] = ended(rows[1], Kind.FAILED, error=error, output='"o"')
     assert spine.settle(endings, table="jobs", queue="jobs").written == 3

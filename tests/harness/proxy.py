@@ -65,7 +65,11 @@ class Proxy:
             self._cut_after = count
 
     def forget_answers(self, pattern: bytes, times: int) -> None:
-        """Pass on the next ``times`` requests that match, drop their answers, reset those links."""
+        """Let the next ``times`` requests that match be served, but drop the answers and the link.
+
+        An answer that matches counts too: PostgreSQL's answers name the command, while the text of
+        a prepared statement is sent only once.
+        """
         with self._lock:
             self._forget, self._forget_left = re.compile(pattern), times
 
@@ -126,7 +130,7 @@ class Proxy:
     def _answers(self, link: _Link) -> None:
         while data := link.server.recv(CHUNK):
             self._delay()
-            if link.forgotten:
+            if link.forgotten or self._is_to_be_forgotten(data):
                 self.dropped += 1
                 return
             cut = self._cut(len(data))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.past import Past
+from harness.sql import CREATE_TASKS, family_of
 from taskyard import servers
 from taskyard.cli import program
 from taskyard.db import database
+from taskyard.db.database import Tx
 
 HANDLERS = '''
 from taskyard import Cancel, Context, Retry, Yard
@@ -99,6 +102,16 @@ def past(shell: Shell) -> Iterator[Past]:
     past = Past(shell.url)
     yield past
     past.db.close()
+
+
+def execute(past: Past, sql: str) -> None:
+    """Run statements as a stranger does, by the bare cursor."""
+    for statement in sql.split(";\n")[:-1]:
+        past.db.run(partial(_execute, statement=statement))
+
+
+def _execute(tx: Tx, statement: str) -> None:
+    tx.cursor.execute(statement)
 
 
 # --- the database --------------------------------------------------------------------------------
@@ -224,6 +237,14 @@ def test_waiting_has_an_end(shell: Shell) -> None:
     assert shell.out == ""
 
 
+def test_why_a_task_waits_is_explained(shell: Shell) -> None:
+    shell.ok("task", "add", "shop.greet", "name=x")
+    assert "✗ server        TY303 No server is alive." in shell.ok("task", "explain", "default/1")
+    reasons = {row["check"]: row["holds"] for row in shell.json("task", "explain", "default/1")}
+    assert reasons == {"due": False, "queue": False, "server": True, "line": False}
+    assert shell("task", "explain", "default/9") == 3
+
+
 def test_tasks_are_cancelled_and_retried(shell: Shell) -> None:
     for name in "ab":
         shell.ok("task", "add", "shop.greet", f"name={name}")
@@ -342,8 +363,7 @@ def test_a_backlog_is_shown_and_a_bad_row_is_quarantined(shell: Shell, past: Pas
 def test_the_sql_of_a_queue_is_an_insert_that_works(shell: Shell, past: Past) -> None:
     shell.ok("queue", "create", "mail")
     sql = shell.ok("queue", "sql", "mail")
-    for statement in sql.split(";\n")[:-1]:
-        past.db.run(lambda tx, statement=statement: tx.cursor.execute(statement))
+    execute(past, sql)
     second, first = shell.json("task", "list", "--queue", "mail")
     assert first["task_type"] == second["task_type"] == "mail"
     assert (second["priority"], second["max_retries"]) == (10, 1)
@@ -353,15 +373,10 @@ def test_the_sql_of_a_queue_is_an_insert_that_works(shell: Shell, past: Past) ->
 
 
 def test_an_adopted_table_gets_what_its_insert_needs(shell: Shell, past: Past) -> None:
-    from harness.sql import CREATE_TASKS, family_of
-
-    past.db.run(
-        lambda tx: tx.cursor.execute(CREATE_TASKS[family_of(shell.url)].format(table="old"))
-    )
+    execute(past, CREATE_TASKS[family_of(shell.url)].format(table="old") + ";\n")
     shell.ok("queue", "create", "old", "--table", "old")
     shell.ok("queue", "adopt", "old")
-    for statement in shell.ok("queue", "sql", "old").split(";\n")[:-1]:
-        past.db.run(lambda tx, statement=statement: tx.cursor.execute(statement))
+    execute(past, shell.ok("queue", "sql", "old"))
     assert len(shell.json("task", "list", "--queue", "old")) == 2
 
 

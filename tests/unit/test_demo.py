@@ -9,6 +9,7 @@ import smtplib
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from email.message import EmailMessage
@@ -19,8 +20,11 @@ import psutil
 import pytest
 
 from support import wait_for
-from taskyard.demo import site
+from taskyard.core.errors import TaskyardError
+from taskyard.demo import fleet, play, site
 from taskyard.demo.mailbox import Mailbox
+
+pytestmark = pytest.mark.timeout(240)
 
 
 @contextmanager
@@ -89,6 +93,21 @@ def test_ctrl_c_ends_a_demo_in_order_and_shows_what_went_wrong(tmp_path: Path) -
     assert completed == count(folder, "completed")
     assert count(folder, "lost") == 0
     assert "<h1>Thank you" in next((folder / "mail").glob("*.html")).read_text()
+
+
+def test_a_demo_whose_server_ends_says_its_last_words_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(server_id: str, folder: Path) -> fleet.Process:
+        return fleet.Process(server_id, ["-c", "raise SystemExit('no room')"], folder)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fleet, "server", broken)
+    show = play.Demo()
+    with pytest.raises(TaskyardError, match="no room"), show:
+        show.start()
+    assert list(tmp_path.iterdir()) == []
+    assert processes_in(tmp_path) == []
 
 
 def count(folder: Path, status: str) -> int:

@@ -103,7 +103,7 @@ def _servers(picture: Picture) -> Table:
 
 
 def _runs(picture: Picture) -> Table:
-    table = _table("last runs", "status", "attempt>", "server", "took>", "started>", "error")
+    table = _table("last runs", "status", "attempt>", "server", "took>", "started>", "error*")
     now = datetime.now(UTC)
     for run in picture.runs:
         table.add_row(
@@ -130,15 +130,16 @@ def _state(word: str) -> Any:
 
 
 def _table(*titles: str) -> Table:
-    """A table without lines; a title that ends in ">" is a column of numbers."""
+    """A table without lines; a title with ">" is a column of numbers, one with "*" may be cut."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    # Of a table that expands, the column with a ratio gets what the others leave.
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=titles[-1].endswith("*"))
     for title in titles:
-        right = title.endswith(">")
         table.add_column(
-            title.rstrip(">").upper(),
-            justify="right" if right else "left",
+            title.rstrip(">*").upper(),
+            justify="right" if title.endswith(">") else "left",
+            ratio=1 if title.endswith("*") else None,
             no_wrap=True,
             overflow="ellipsis",
         )

@@ -26,15 +26,14 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     for found in examine(here):
         findings.append(found)
         if not as_json:
-            _print(found.check, found.level, found.text, found.fix, here.color)
+            print_finding(found.check, found.level, found.text, found.fix, color=here.color)
     if as_json:
-        print_json(
-            [{"check": f.check, "level": f.level, "text": f.text, "fix": f.fix} for f in findings]
-        )
+        print_json(findings)
     raise typer.Exit(1 if any(found.level == "fault" for found in findings) else 0)
 
 
-def _print(check: str, level: str, text: str, fix: str, color: bool) -> None:
+def print_finding(check: str, level: str, text: str, fix: str, *, color: bool) -> None:
+    """Print what one check found: a mark, its name, the text, and what to do."""
     mark, colour = _MARKS[level]
     lines = text.splitlines() or [""]
     head = f"{mark} {check:<13} {lines[0]}"

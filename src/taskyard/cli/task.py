@@ -203,6 +203,27 @@ def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def explain(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
+    """Tell why a task is not running, check by check."""
+    from taskyard.cli.doctor import print_finding
+    from taskyard.tasks.explain import explain as ask
+    from taskyard.tasks.manage import parse_ref
+
+    here = invocation(ctx)
+    database = here.database()
+    reasons = ask(database, parse_ref(database, ref))
+    if as_json:
+        print_json(reasons)
+        return
+    for reason in reasons:
+        text = f"{reason.code} {reason.text}" if reason.holds and reason.code else reason.text
+        level = "fault" if reason.holds else "ok"
+        print_finding(reason.check, level, text, reason.fix, color=here.color)
+    if reasons[0].check != "state" and not any(reason.holds for reason in reasons):
+        say("Nothing holds it: a server takes it at its next look, within the scan_interval.")
+
+
+@app.command()
 def cancel(
     ctx: typer.Context,
     refs: Refs,

@@ -1,18 +1,17 @@
 """`taskyard worker` and `taskyard up`: a server in the foreground.
 
-Owns their options and where the log goes (stderr). The server is `engine/server.py`'s.
+Owns their options; where the log goes is `logfile.py`'s. The server is `engine/server.py`'s.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from taskyard.cli.invocation import invocation, require_some_config
+from taskyard.cli.logfile import start_logging
 from taskyard.cli.options import new_app
 
 worker = new_app()
@@ -103,11 +102,7 @@ def run_up(
 def _serve(ctx: typer.Context, queues: str | None, level: LogLevel, **overrides: Any) -> None:
     settings = invocation(ctx).settings(**overrides)
     require_some_config(settings)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.value.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    start_logging(level.value, settings.log_dir)
     from taskyard.engine.server import serve
 
     names = None if queues is None else frozenset(n.strip() for n in queues.split(",") if n.strip())

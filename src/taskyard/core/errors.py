@@ -358,7 +358,7 @@ class TableInvalid(TaskyardError):
             f"Table {table}: {'; '.join(problems)}.",
             "Run as the table's owner: " + " ".join(f"{line.rstrip(';')};" for line in statements)
             if statements
-            else "Name another table, or make this one fit docs/reference/sql.md.",
+            else "Name another table, or make this one fit docs/reference/sql-contract.md.",
             table=table,
             problems=list(problems),
             statements=list(statements),

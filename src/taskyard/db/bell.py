@@ -64,7 +64,7 @@ class Bell:
         try:
             connection.execute(f"LISTEN {CHANNEL}")
             while not stop.is_set():
-                for notice in connection.notifies(timeout=1.0):
+                for notice in connection.notifies(timeout=0.5):
                     heard(notice.payload)
                     if stop.is_set():
                         break

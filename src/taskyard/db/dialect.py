@@ -46,6 +46,10 @@ OWN_COLUMN_NAMES = (
 """What Taskyard adds to the base columns; each has a constant default or is null."""
 
 
+INDEX_PURPOSES = ("pending", "keyed", "held", "owner", "unique", "excl")
+"""What our indexes of a task table are for; `tables.index_name` makes their names of it."""
+
+
 TASK_COLUMNS = (
     "task_type",
     "task_params",
@@ -266,6 +270,22 @@ class Dialect(ABC):
             f"ALTER TABLE {self.quote(table)} ADD COLUMN {self.own_columns[name]}"
             for name in missing
         ]
+
+    @abstractmethod
+    def indexes(self, tx: Tx, table: str) -> set[str]:
+        """Names of the indexes that a table has."""
+
+    def allow_null(self, table: str, column: str, kind: Any) -> str:
+        """The statement that makes a column nullable; '' where there is none."""
+        return f"ALTER TABLE {self.quote(table)} ALTER COLUMN {self.quote(column)} DROP NOT NULL"
+
+    def repairs(self, tx: Tx, table: str) -> list[str]:
+        """The statements that clear away what an adoption that broke off has left."""
+        return []
+
+    def taken_names(self, tx: Tx, table: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Which of these names are of indexes of other tables: name and table."""
+        return []
 
     @abstractmethod
     def is_present(self, error: BaseException) -> bool:

@@ -250,15 +250,28 @@ class MySQL(Dialect):
         self, table: str, missing: Sequence[str], existing: Mapping[str, Any]
     ) -> list[str]:
         statements = super().adopt_statements(table, missing, existing)
-        column = existing["schedule_time"]
-        fsp = getattr(column["type"], "fsp", None) or 0
-        digits = f"({fsp})" if fsp else ""
-        kind = str(column["type"]).split("(")[0].split(" ")[0].lower()
+        if existing["schedule_time"]["default"] is not None:
+            return statements
+        fsp = getattr(existing["schedule_time"]["type"], "fsp", None)
+        # Not MODIFY, which would take the column's comment away.
         statements.append(
-            f"ALTER TABLE {self.quote(table)} MODIFY schedule_time {kind}{digits} NOT NULL"
-            f" DEFAULT CURRENT_TIMESTAMP{digits}"
+            f"ALTER TABLE {self.quote(table)} ALTER COLUMN schedule_time"
+            f" SET DEFAULT (CURRENT_TIMESTAMP{f'({fsp})' if fsp else ''})"
         )
         return statements
+
+    def indexes(self, tx: Tx, table: str) -> set[str]:
+        schema, _, name = table.rpartition(".")
+        rows = tx.all(
+            "SELECT DISTINCT index_name FROM information_schema.statistics"
+            " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name",
+            schema=schema or None,
+            name=name,
+        )
+        return {row[0] for row in rows}
+
+    def allow_null(self, table: str, column: str, kind: Any) -> str:
+        return f"ALTER TABLE {self.quote(table)} MODIFY {self.quote(column)} {kind} NULL"
 
     def is_present(self, error: BaseException) -> bool:
         return _number(error) in (1050, 1060, 1061)

@@ -5,6 +5,7 @@ Owns its SQL fragments, its claim and settle, and the meaning of its SQLSTATEs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -101,7 +102,7 @@ ON CONFLICT DO NOTHING RETURNING id
 _INSERT_TASKS = """
 INSERT INTO {table} (task_type, task_params, priority, max_retries, timeout, retry_interval,
                      unique_key, excl_key, tenant_id, origin, context, schedule_time)
-SELECT d.task_type, d.task_params, d.priority, d.max_retries, d.timeout, d.retry_interval,
+SELECT d.task_type, d.task_params{cast}, d.priority, d.max_retries, d.timeout, d.retry_interval,
        d.unique_key, d.excl_key, d.tenant_id, d.origin, d.context,
        coalesce(to_timestamp(d.at),
                 statement_timestamp() + coalesce(d.delay, 0) * interval '1 second')
@@ -113,6 +114,29 @@ SELECT d.task_type, d.task_params, d.priority, d.max_retries, d.timeout, d.retry
          excl_key, tenant_id, origin, context, at, delay, n)
  ORDER BY d.n
 RETURNING id
+"""
+
+_PARAMS_TYPE = """
+SELECT format_type(atttypid, NULL) FROM pg_attribute
+ WHERE attrelid = to_regclass(:table) AND attname = 'task_params'
+"""
+
+_VALID = """
+SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+ WHERE i.indrelid = to_regclass(:table) AND i.indisvalid
+"""
+
+_INVALID = """
+SELECT i.indexrelid::regclass::text FROM pg_index AS i
+ WHERE i.indrelid = to_regclass(:table) AND NOT i.indisvalid
+"""
+
+_NAMESAKES = """
+SELECT c.relname, i.indrelid::regclass::text
+  FROM pg_class AS t
+  JOIN pg_class AS c ON c.relnamespace = t.relnamespace AND c.relname = ANY(:names)
+  JOIN pg_index AS i ON i.indexrelid = c.oid
+ WHERE t.oid = to_regclass(:table) AND i.indrelid <> t.oid
 """
 
 _NUMBER_COLUMNS = {"priority", "max_retries", "timeout", "retry_interval"}
@@ -255,10 +279,12 @@ class PostgreSQL(Dialect):
         }
         arrays["ats"] = _numbers([at for at, _ in whens])
         arrays["delays"] = _numbers([delay for _, delay in whens])
+        # The parameters of an adopted table may be json or jsonb, which no text is taken for.
+        kind = tx.value(_PARAMS_TYPE, table=self.quote(table))
+        cast = f"::{kind}" if kind in ("json", "jsonb") else ""
+        sql = _INSERT_TASKS.format(table=self.quote(table), cast=cast)
         # Ids are drawn in the order of the rows, so sorting them gives the order back.
-        return sorted(
-            row[0] for row in tx.all(_INSERT_TASKS.format(table=self.quote(table)), **arrays)
-        )
+        return sorted(row[0] for row in tx.all(sql, **arrays))
 
     def index_statements(self, table: str, name: Callable[[str, str], str]) -> list[str]:
         quoted = self.quote(table)
@@ -280,10 +306,26 @@ class PostgreSQL(Dialect):
         self, table: str, missing: Sequence[str], existing: Mapping[str, Any]
     ) -> list[str]:
         statements = super().adopt_statements(table, missing, existing)
-        statements.append(
-            f"ALTER TABLE {self.quote(table)} ALTER COLUMN schedule_time SET DEFAULT now()"
-        )
-        return statements
+        if existing["schedule_time"]["default"] is None:
+            statements.append(
+                f"ALTER TABLE {self.quote(table)} ALTER COLUMN schedule_time SET DEFAULT now()"
+            )
+        # An ALTER that waits for a long transaction lets nobody else at the table meanwhile; an
+        # index that is made CONCURRENTLY may wait for as long as it likes.
+        return ["SET lock_timeout = '3s'", *statements, "SET lock_timeout = 0"]
+
+    def indexes(self, tx: Tx, table: str) -> set[str]:
+        return {row[0] for row in tx.all(_VALID, table=self.quote(table))}
+
+    def repairs(self, tx: Tx, table: str) -> list[str]:
+        # A CREATE INDEX CONCURRENTLY that broke off leaves an index that nobody may use, and that
+        # the next IF NOT EXISTS takes for the thing itself.
+        found = tx.all(_INVALID, table=self.quote(table))
+        return [f"DROP INDEX CONCURRENTLY IF EXISTS {name}" for (name,) in found]
+
+    def taken_names(self, tx: Tx, table: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        found = tx.all(_NAMESAKES, table=self.quote(table), names=list(names))
+        return [(row[0], row[1]) for row in found]
 
     def is_present(self, error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) in ("42701", "42P07")
@@ -294,10 +336,16 @@ class PostgreSQL(Dialect):
     @contextmanager
     def locked(self, tx: Tx, name: str) -> Iterator[None]:
         # A session's lock, not a transaction's: CREATE INDEX CONCURRENTLY runs outside of any.
-        tx.execute("SELECT pg_advisory_lock(hashtext(:name))", name=name)
+        # Asked for again and again, as who waits in a statement has a snapshot, which that CREATE
+        # INDEX waits for in turn: a deadlock.
+        while not tx.value("SELECT pg_try_advisory_lock(hashtext(:name))", name=name):
+            time.sleep(0.05)
         try:
+            tx.execute("SET statement_timeout = 0")
             yield
         finally:
+            tx.execute("RESET statement_timeout")
+            tx.execute("RESET lock_timeout")
             tx.execute("SELECT pg_advisory_unlock(hashtext(:name))", name=name)
 
     def begin(self) -> str:

@@ -190,6 +190,18 @@ class SQLite(Dialect):
             for unique, purpose, rest in indexes
         ]
 
+    def indexes(self, tx: Tx, table: str) -> set[str]:
+        name = table.rpartition(".")[2]
+        return {row[0] for row in tx.all("SELECT name FROM pragma_index_list(:name)", name=name)}
+
+    def allow_null(self, table: str, column: str, kind: Any) -> str:
+        return ""  # differs because SQLite can't alter a column
+
+    def taken_names(self, tx: Tx, table: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        found = dict(tx.all("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"))
+        own = table.rpartition(".")[2].lower()
+        return [(name, found[name]) for name in names if found.get(name, own).lower() != own]
+
     def is_present(self, error: BaseException) -> bool:
         return "duplicate column name" in str(error)
 

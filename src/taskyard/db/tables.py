@@ -12,9 +12,12 @@ import json
 import re
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
+
 from taskyard.core.errors import TableInvalid
 from taskyard.db.database import Database, Tx
-from taskyard.db.dialect import OWN_COLUMN_NAMES
+from taskyard.db.dialect import INDEX_PURPOSES
 
 BASE_COLUMNS = (
     "id",
@@ -32,6 +35,17 @@ BASE_COLUMNS = (
     "updated_at",
 )
 """What requirement 5 says that every task table has."""
+
+_KINDS: dict[str, tuple[str, tuple[type[TypeEngine[Any]], ...]]] = {
+    **dict.fromkeys(("id", "status", "retry_count", "max_retries"), ("numbers", (sa.Integer,))),
+    **dict.fromkeys(("task_type", "error_msg", "server_id"), ("text", (sa.String,))),
+    "task_params": ("text", (sa.String, sa.JSON)),
+    **dict.fromkeys(
+        ("schedule_time", "start_time", "end_time", "created_at", "updated_at"),
+        ("instants", (sa.DateTime,)),
+    ),
+}
+_MUST_BE_NULLABLE = ("start_time", "end_time", "error_msg")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 _SYSTEM = re.compile(r"(ty_.*|pg_.*|sqlite_.*|queue_configs|alembic_version)", re.IGNORECASE)
@@ -70,7 +84,10 @@ def ensure_table(db: Database, table: str) -> None:
 
 def forget_table(db: Database, table: str) -> None:
     """Look at `table` anew at the next `ensure_table` (it was dropped, or changed by hand)."""
-    db.run(lambda tx: tx.execute("DELETE FROM ty_task_tables WHERE table_name = :t", t=table))
+    # Which columns are ours stays known: else those that are left would pass for somebody else's.
+    db.run(
+        lambda tx: tx.execute("UPDATE ty_task_tables SET ready = 0 WHERE table_name = :t", t=table)
+    )
 
 
 def task_tables(tx: Tx) -> list[str]:
@@ -107,6 +124,7 @@ def _create(tx: Tx, table: str) -> None:
     own = list(tx.dialect.own_columns)
     _remember(tx, table, created=True, own=own)
     tx.execute(tx.dialect.create_table(table))
+    _check_index_names(tx, table)
     for statement in tx.dialect.index_statements(table, index_name):
         tx.execute(statement)
     _mark_ready(tx, table)
@@ -115,13 +133,16 @@ def _create(tx: Tx, table: str) -> None:
 def _adopt(tx: Tx, table: str, existing: dict[str, Any]) -> None:
     ours = _made_by_us(tx, table)
     _check_base(tx, table, existing)
-    _check_clashes(table, existing, ours)
+    _check_kinds(tx, table, existing)
+    _check_clashes(tx, table, existing, ours)
+    _check_index_names(tx, table)
     missing = [name for name in tx.dialect.own_columns if name not in existing]
     # Remembered before the first ALTER: where DDL is not transactional, a crash in between must not
     # make our own half-added columns look like somebody else's.
     _remember(tx, table, created=False, own=[*ours, *missing])
     statements = tx.dialect.adopt_statements(table, missing, existing)
-    statements += tx.dialect.index_statements(table, index_name)
+    statements += tx.dialect.repairs(tx, table)
+    statements += _missing_indexes(tx, table)
     for number, statement in enumerate(statements):
         try:
             tx.execute(statement)
@@ -132,6 +153,13 @@ def _adopt(tx: Tx, table: str, existing: dict[str, Any]) -> None:
                 table, [f"adopting it failed: {error}"], statements[number:]
             ) from error
     _mark_ready(tx, table)
+
+
+def _missing_indexes(tx: Tx, table: str) -> list[str]:
+    """Only what is not there: its owner may have run the statements that we have no right to."""
+    there = [f"{tx.dialect.quote(name)} ON " for name in tx.dialect.indexes(tx, table)]
+    statements = tx.dialect.index_statements(table, index_name)
+    return [sql for sql in statements if not any(name in sql for name in there)]
 
 
 def _check_base(tx: Tx, table: str, existing: dict[str, Any]) -> None:
@@ -145,8 +173,33 @@ def _check_base(tx: Tx, table: str, existing: dict[str, Any]) -> None:
         raise TableInvalid(table, [f"it lacks column {name}" for name in missing], statements)
 
 
-def _check_clashes(table: str, existing: dict[str, Any], ours: list[str]) -> None:
-    clashes = [name for name in OWN_COLUMN_NAMES if name in existing and name not in ours]
+def _check_kinds(tx: Tx, table: str, existing: dict[str, Any]) -> None:
+    """SQLite keeps anything anywhere; elsewhere a wrong type would fail every claim."""
+    problems = [
+        f"its column {name} is {existing[name]['type']}, which cannot hold {wanted}"
+        for name, (wanted, kinds) in _KINDS.items()
+        if not (tx.dialect.loose_times or isinstance(existing[name]["type"], kinds))
+    ]
+    strict = [name for name in _MUST_BE_NULLABLE if not existing[name]["nullable"]]
+    problems += [f"its column {name} must allow NULL" for name in strict]
+    if problems:
+        statements = [tx.dialect.allow_null(table, name, existing[name]["type"]) for name in strict]
+        raise TableInvalid(table, problems, [s for s in statements if s])
+
+
+def _check_index_names(tx: Tx, table: str) -> None:
+    """A table that was renamed keeps its indexes and their names, which the new one cannot have."""
+    taken = tx.dialect.taken_names(tx, table, [index_name(table, p) for p in INDEX_PURPOSES])
+    if taken:
+        raise TableInvalid(
+            table,
+            [f"its index {name} cannot be made: table {by} has one" for name, by in taken],
+            [f'DROP INDEX "{name}"' for name, _ in taken],
+        )
+
+
+def _check_clashes(tx: Tx, table: str, existing: dict[str, Any], ours: list[str]) -> None:
+    clashes = [name for name in tx.dialect.own_columns if name in existing and name not in ours]
     if clashes:
         raise TableInvalid(
             table,
@@ -164,14 +217,18 @@ def _made_by_us(tx: Tx, table: str) -> list[str]:
 
 
 def _remember(tx: Tx, table: str, *, created: bool, own: list[str]) -> None:
-    tx.execute("DELETE FROM ty_task_tables WHERE table_name = :t", t=table)
-    tx.execute(
-        "INSERT INTO ty_task_tables (table_name, created_here, own_columns, ready, created_at)"
-        f" VALUES (:t, :created, :own, 0, {tx.dialect.utc_now})",
-        t=table,
-        created=int(created),
-        own=json.dumps(own),
-    )
+    values = {"t": table, "created": int(created), "own": json.dumps(own)}
+    if not tx.execute(
+        "UPDATE ty_task_tables SET created_here = :created, own_columns = :own, ready = 0"
+        " WHERE table_name = :t",
+        **values,
+    ):
+        tx.execute(
+            "INSERT INTO ty_task_tables (table_name, created_here, own_columns, ready, created_at)"
+            f" VALUES (:t, :created, :own, 0, {tx.dialect.utc_now})"
+            + tx.dialect.or_nothing("table_name"),
+            **values,
+        )
 
 
 def _mark_ready(tx: Tx, table: str) -> None:

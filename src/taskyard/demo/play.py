@@ -28,19 +28,6 @@ _CLOSING = 2.0
 _START = 60.0
 
 
-class DemoFailed(TaskyardError):
-    """A process of the demo did not start, or ended."""
-
-    name: str
-
-    def __init__(self, name: str, log: str) -> None:
-        super().__init__(
-            f"The demo's {name} does not work. Its last words:\n{log}",
-            "Try `taskyard doctor`; if that finds nothing, it is a fault of Taskyard's.",
-            name=name,
-        )
-
-
 class Demo:
     """A demo, for the length of a `with` block; behind it no process and no file is left."""
 
@@ -72,7 +59,10 @@ class Demo:
         self._exits.close()
 
     def start(self) -> None:
-        """Start everything; both servers work when this returns. Raises DemoFailed."""
+        """Start everything; both servers work when this returns.
+
+        Raises TaskyardError with the last words of a process that has ended.
+        """
         self._mailbox = self._exits.enter_context(Mailbox(self.folder / "mail"))
         site.lay_out(self.folder, self._mailbox.port)
         self._exits.callback(self.close)
@@ -88,7 +78,7 @@ class Demo:
     def play(self, seconds: float | None) -> Iterator[Picture]:
         """Let it run for so long (None: until `stopped` is set); a picture twice a second.
 
-        Raises DemoFailed when one of its processes ends.
+        Raises TaskyardError when one of its processes ends.
         """
         closing = None if seconds is None else seconds - min(_CLOSING, seconds / 4)
         while not self.stopped.is_set():
@@ -128,7 +118,7 @@ class Demo:
             if len(working) == len(site.SERVERS):
                 return
             if time.monotonic() > deadline:
-                raise DemoFailed("first server", self._processes[0].tail())
+                raise _failed(self._processes[0])
             time.sleep(0.02)
 
     def _close_the_shop(self) -> None:
@@ -139,4 +129,11 @@ class Demo:
     def _check(self) -> None:
         for process in self._processes:
             if not process.running:
-                raise DemoFailed(process.name, process.tail())
+                raise _failed(process)
+
+
+def _failed(process: fleet.Process) -> TaskyardError:
+    return TaskyardError(
+        f"The demo's {process.name} does not work. Its last words:\n{process.tail()}",
+        "It is a fault of Taskyard's; `taskyard demo --keep` leaves all logs in its folder.",
+    )

@@ -214,14 +214,21 @@ class Dispatcher:
         db = self._post.db
         if db.dialect.is_table_missing(error):
             logger.warning("table %s has changed under us: %s", self.table, error)
-            tables.forget_table(db, self.table)
-            tables.ensure_table(db, self.table)
+            self._mend_table()
         elif db.is_away(error):
             if self._outage == 1:
                 logger.warning("the database is away: %s", error)
             self._post.spool.keep(self._unsettled())
         else:
             logger.exception("table %s: a turn failed", self.table)
+
+    def _mend_table(self) -> None:
+        """Make what is missing; of what stands in the way the next sync tells, in `problem`."""
+        try:
+            tables.forget_table(self._post.db, self.table)
+            tables.ensure_table(self._post.db, self.table)
+        except Exception as error:
+            logger.warning("table %s cannot be mended: %s", self.table, error)
 
     def _pause(self) -> float:
         if self._outage:
@@ -451,6 +458,7 @@ class Dispatcher:
             return
         checkpoints = self._checkpoints_of(rows)
         now = time.monotonic()
+        self._reconcile_at = min(self._reconcile_at, now + _RECONCILE)
         works = [self._new_work(lane, row, now, checkpoints.get(row.id)) for row in rows]
         good = [work for work in works if work.outcome is None]
         with self._lock:

@@ -19,9 +19,6 @@ from taskyard.db.listing import utc
 from taskyard.db.tables import task_tables
 from taskyard.settings import Retention
 
-TASK_TYPE = "taskyard.prune"
-"""The task_type of the nightly prune."""
-
 _CHUNK = 1_000
 _READ_AHEAD = 5_000
 

@@ -1,7 +1,7 @@
 """Explain: why a Task is not running.
 
-Owns the ordered checks, from the Task itself out to the fleet. Reads only, and bounded: nothing here
-scans a table. What it says of a Task that waits is what the claim would find.
+Owns the ordered checks, from the Task itself out to the fleet. Reads only, and by indexes: nothing
+here scans a table. What it says of a Task that waits is what the claim would find.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _rate(tx: Tx, queue: Queue) -> Reason:
     )
     rate = queue.rate_limit or 1.0
     # The claim lets a tenth of a second's Tasks through at once.
-    wait = 0.0 if left is None else float(left) - max(1.0, rate / 10) / rate
+    wait = 0.0 if left is None else float(left) - (max(1.0, rate / 10) - 1) / rate
     if wait <= 0:
         return Reason("rate", False, f"The rate of {rate:g} a second is not reached.")
     text = f"The rate of {rate:g} a second is reached; the next may start in {wait:.1f} s."

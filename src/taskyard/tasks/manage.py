@@ -34,8 +34,8 @@ UPDATE {table} SET status = 4, error_msg = :why, end_time = {now}, updated_at = 
 
 _RETRY = """
 UPDATE {table}
-   SET status = 0, retry_count = 0, crashes = 0, suspect = 0, hold = 0, error_msg = NULL, end_time = NULL,
-       origin = 'manual', schedule_time = {now}, updated_at = {now}
+   SET status = 0, retry_count = 0, crashes = 0, suspect = 0, hold = 0, error_msg = NULL,
+       end_time = NULL, origin = 'manual', schedule_time = {now}, updated_at = {now}
  WHERE id = :id AND status IN (2, 3, 4) AND owner IS NULL
 """
 

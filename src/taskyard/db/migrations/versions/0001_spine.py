@@ -34,14 +34,14 @@ OPTIONS: dict[str, Any] = {
 def upgrade() -> None:
     """Create the platform's tables; a `queue_configs` that is there already is adopted."""
     _queue_configs()
-    op.create_table(
+    _create_table(
         "ty_counters",
         sa.Column("name", sa.String(length=50), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
         **OPTIONS,
     )
-    op.create_table(
+    _create_table(
         "ty_progress",
         sa.Column("task_table", sa.String(length=100), nullable=False),
         sa.Column("task_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -54,14 +54,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("task_table", "task_id"),
         **OPTIONS,
     )
-    op.create_table(
+    _create_table(
         "ty_rates",
         sa.Column("queue_name", sa.String(length=100), nullable=False),
         sa.Column("next_free", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("queue_name"),
         **OPTIONS,
     )
-    op.create_table(
+    _create_table(
         "ty_run_logs",
         sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -70,7 +70,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "seq"),
         **OPTIONS,
     )
-    op.create_table(
+    _create_table(
         "ty_runs",
         sa.Column("id", ID, autoincrement=False, nullable=False),
         sa.Column("task_table", sa.String(length=100), nullable=True),
@@ -102,8 +102,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **OPTIONS,
     )
-    op.create_index("ty_runs_claimed", "ty_runs", ["claimed_at", "id"], unique=False)
-    op.create_index(
+    _create_index("ty_runs_claimed", "ty_runs", ["claimed_at", "id"], unique=False)
+    _create_index(
         "ty_runs_status",
         "ty_runs",
         ["status", "claimed_at", "id"],
@@ -111,9 +111,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("status <> 'completed'"),
         sqlite_where=sa.text("status <> 'completed'"),
     )
-    op.create_index("ty_runs_task", "ty_runs", ["task_id", "task_table"], unique=False)
-    op.create_index("ty_runs_type", "ty_runs", ["task_type", "claimed_at", "id"], unique=False)
-    op.create_table(
+    _create_index("ty_runs_task", "ty_runs", ["task_id", "task_table"], unique=False)
+    _create_index("ty_runs_type", "ty_runs", ["task_type", "claimed_at", "id"], unique=False)
+    _create_table(
         "ty_servers",
         sa.Column("session", sa.String(length=40), nullable=False),
         sa.Column("server_id", sa.String(length=50), nullable=False),
@@ -134,8 +134,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("session"),
         **OPTIONS,
     )
-    op.create_index("ty_servers_state", "ty_servers", ["state", "lease_until"], unique=False)
-    op.create_table(
+    _create_index("ty_servers_state", "ty_servers", ["state", "lease_until"], unique=False)
+    _create_table(
         "ty_task_tables",
         sa.Column("table_name", sa.String(length=100), nullable=False),
         sa.Column("created_here", sa.SmallInteger(), nullable=False),
@@ -159,6 +159,26 @@ def downgrade() -> None:
         "ty_task_tables",
     ):
         op.drop_table(name)
+
+
+def _create_table(name: str, *parts: Any, **options: Any) -> None:
+    if _is_wanted(name):
+        op.create_table(name, *parts, **options)
+
+
+def _create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
+    if _is_wanted(table, name):
+        op.create_index(name, table, columns, **options)
+
+
+def _is_wanted(table: str, index: str | None = None) -> bool:
+    """MySQL commits each statement: an upgrade that broke off is taken up where it was."""
+    if context.is_offline_mode() or op.get_bind().dialect.name not in ("mysql", "mariadb"):
+        return True
+    inspector = sa.inspect(op.get_bind())
+    if index is None:
+        return not inspector.has_table(table)
+    return index not in {found["name"] for found in inspector.get_indexes(table)}
 
 
 def _queue_configs() -> None:
