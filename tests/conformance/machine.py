@@ -32,7 +32,7 @@ TABLE, QUEUE = "default_tasks", "default"
 TYPES = frozenset({"steady", ONCE})
 MAX_CRASHES = 3
 LEASE = 3600.0
-MEANWHILE = ["settle", "rescue", "take over", "claim", "certify", "to 0", "to 4", "delete"]
+MEANWHILE = ["settle", "rescue", "take over", "claim", "certify", "to 0", "to 1", "to 4", "delete"]
 """What may happen in the middle of a rescue or a settle."""
 
 
@@ -193,7 +193,11 @@ class Machine:
         """What it owns and does not hold, and the other way round, as the dispatcher does."""
         for server in _one(self.alive, who):
             owned = rescues.owned(self.db, TABLE, server.session)
-            changed = [h for i, h in server.held.items() if owned.get(i) != (h.row.fence, RUNNING)]
+            changed = [
+                h
+                for i, h in server.held.items()
+                if (owned.get(i) or ())[:2] != (h.row.fence, RUNNING)
+            ]
             forgotten = {i: seen for i, seen in owned.items() if i not in server.held}
             endings = [self._ending(h, Kind.CANCELLED) for h in changed]
             if endings:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from taskyard.core.lifecycle import TaskStatus
 from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.tasks.rescue import Owned
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = (int(status) for status in TaskStatus)
 ONCE = "once"
@@ -108,6 +109,10 @@ class Reference:
                 self._run(session, ending, "cancelled")
             return False
         if (row.owner, row.fence, row.run_id) != (session, ending.fence, ending.run_id):
+            if (
+                ending.run_id not in self.runs and remembered
+            ):  # another row under a deleted one's id
+                self._run(session, ending, "cancelled")
             return self._is_written(ending)
         if row.status != RUNNING:
             row.owner = None
@@ -131,13 +136,13 @@ class Reference:
             row.status = PENDING
         return len(lost) + len(unowned)
 
-    def release_forgotten(self, session: str, forgotten: Mapping[int, tuple[int, int]]) -> int:
+    def release_forgotten(self, session: str, forgotten: Mapping[int, Owned]) -> int:
         """Rows that a Session owns and does not hold go back; returns how many."""
         found = [
             (task_id, self.rows[task_id])
-            for task_id, (fence, _) in forgotten.items()
+            for task_id, owned in forgotten.items()
             if task_id in self.rows
-            and (self.rows[task_id].owner, self.rows[task_id].fence) == (session, fence)
+            and (self.rows[task_id].owner, self.rows[task_id].fence) == (session, owned.fence)
         ]
         for task_id, row in found:
             self._give_back(task_id, row, "interrupted", PENDING, crash=0)

@@ -18,7 +18,8 @@ from taskyard.db.database import Database
 from taskyard.db.rows import ClaimedRow, Ending
 from taskyard.db.tables import ensure_table
 from taskyard.runs.ids import RunIds
-from taskyard.tasks import claim, settle
+from taskyard.tasks import claim as claiming
+from taskyard.tasks import settle as settling
 from taskyard.tasks.enqueue import NewTask, TaskRef, enqueue, enqueue_many
 
 T = TypeVar("T")
@@ -137,19 +138,19 @@ class Spine:
 
     # --- the verbs of a dispatcher --------------------------------------------------------------
 
-    def ask(self, limit: int = 10, **ask: Any) -> claim.Ask:
+    def ask(self, limit: int = 10, **ask: Any) -> claiming.Ask:
         given = {"table": TABLE, "queue": "default", "session": self.me, "known": WORK, **ask}
         given.setdefault("server_id", f"server-{given['session']}"[:50])
         given.setdefault("fleet", given["known"])
-        return claim.Ask(limit=limit, first_run_id=self.ids.reserve(limit), **given)
+        return claiming.Ask(limit=limit, first_run_id=self.ids.reserve(limit), **given)
 
     def claim(self, limit: int = 10, **ask: Any) -> list[ClaimedRow]:
         """The rows of one claim."""
         return self.taken(limit, **ask).rows
 
-    def taken(self, limit: int = 10, **ask: Any) -> claim.Taken:
+    def taken(self, limit: int = 10, **ask: Any) -> claiming.Taken:
         """One claim with all it says."""
-        return claim.claim(self.db, self.ask(limit, **ask))
+        return claiming.claim(self.db, self.ask(limit, **ask))
 
     def take(self, task: int, **ask: Any) -> ClaimedRow:
         """Claim, and expect exactly this Task."""
@@ -157,17 +158,17 @@ class Spine:
         assert row.id == task
         return row
 
-    def place(self, session: str | None = None, **place: Any) -> settle.Place:
+    def place(self, session: str | None = None, **place: Any) -> settling.Place:
         owner = session or self.me
         given = {"table": TABLE, "queue": "default", "server_id": f"server-{owner}", **place}
-        return settle.Place(session=owner, **given)
+        return settling.Place(session=owner, **given)
 
     def settle(
         self, endings: Ending | Sequence[Ending], session: str | None = None, **place: Any
-    ) -> settle.Settled:
+    ) -> settling.Settled:
         """Settle as a dispatcher that has forgotten its rows (a flushed spool) would."""
         given = [endings] if isinstance(endings, Ending) else list(endings)
-        return settle.settle(self.db, self.place(session, **place), given, lambda task: None)
+        return settling.settle(self.db, self.place(session, **place), given, lambda task: None)
 
     def finish(self, row: ClaimedRow, kind: Kind = Kind.COMPLETED, **ending: Any) -> None:
         """Settle one claimed Task of `me`."""
@@ -203,6 +204,7 @@ def ended(
         retry_interval=row.retry_interval,
         at_most_once=at_most_once,
         retry=RetryPolicy(jitter=False),
+        suspect=bool(row.suspect),
     )
     verdict = decide(outcome, attempt, max_crashes=max_crashes, random=lambda: 0.5)
     ending = Ending(
@@ -225,6 +227,7 @@ def ended(
         cpu_time=0.125,
         memory=4096,
         pid=77,
+        suspect=int(verdict.suspect),
     )
     return ending._replace(**values)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conformance.past import START, Past, micros
-from taskyard.core.errors import QueueUnknown, RunUnknown
-from taskyard.db.listing import Query, QueryInvalid
+from taskyard.core.errors import QueryInvalid, QueueUnknown, RunUnknown
+from taskyard.db.listing import Query
 from taskyard.runs import browse, logs
 
 

@@ -71,7 +71,7 @@ def test_types_that_differ_by_case_are_held_and_freed_apart(spine: Spine) -> Non
 def test_a_crowd_of_unknown_tasks_is_held_in_passes(spine: Spine) -> None:
     spine.put_many(1_100, "wrok")
     behind = spine.put()
-    passes = []
+    passes: list[int] = []
     while passes[-1:] != [0]:
         passes.append(claim.hold_blocked(spine.db, TABLE, WORK))
     assert sum(passes) == 1_100 and max(passes) >= 500

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from taskyard.core.errors import QueryInvalid
 from taskyard.db import listing
 from taskyard.db.database import Database, Tx
-from taskyard.db.listing import Filter, Listing, Operator, Query, QueryInvalid, Source
+from taskyard.db.listing import Filter, Listing, Operator, Query, Source
 
 NOTES = Listing(
     columns=("id", "kind", "rank_", "size"),

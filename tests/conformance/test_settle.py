@@ -29,6 +29,7 @@ VERDICTS = [
     (Kind.SNOOZE, 0, "interrupted", 0, 0, 30.0),
     (Kind.CRASHED, 0, "failed", 1, 0, 30.0),
     (Kind.LOST, 0, "lost", 0, 1, None),
+    (Kind.SUSPECTED, 0, "lost", 0, 1, None),
     (Kind.INTERRUPTED, 0, "interrupted", 0, 0, None),
 ]
 
@@ -51,7 +52,8 @@ def test_every_verdict_is_written_to_the_task_and_its_run(spine: Spine) -> None:
     assert spine.settle(endings) == settle.Settled(written=len(endings), superseded=[])
 
     for kind, status, run_status, retry_count, crashes, delay in VERDICTS:
-        task, row = spine.row(rows[kind].id), rows[kind]
+        row = rows[kind]
+        stored = spine.row(row.id)
         error = None if kind is Kind.COMPLETED else f"because {kind}"
         wanted = {
             "status": status,
@@ -60,9 +62,10 @@ def test_every_verdict_is_written_to_the_task_and_its_run(spine: Spine) -> None:
             "crashes": crashes,
             "error_msg": None if status == 2 else error,
             "fence": 1,
+            "suspect": int(kind is Kind.SUSPECTED),
         }
-        assert {name: task[name] for name in wanted} == wanted, kind
-        assert (task["end_time"] is None) == (status == 0), kind
+        assert {name: stored[name] for name in wanted} == wanted, kind
+        assert (stored["end_time"] is None) == (status == 0), kind
         due = float(
             spine.value(
                 f"SELECT {spine.db.dialect.age('schedule_time')} FROM {TABLE} WHERE id = {row.id}"
@@ -90,7 +93,7 @@ def test_every_verdict_is_written_to_the_task_and_its_run(spine: Spine) -> None:
             "memory_usage": 4096,
             "cpu_time": 0.125,
             "execution_time": 0.25,
-            "claimed_at": task["claimed_at"],
+            "claimed_at": stored["claimed_at"],
         }
         assert {name: run[name] for name in written} == written, kind
 

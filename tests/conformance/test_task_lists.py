@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conformance.past import START, Past
-from taskyard.core.errors import QueueUnknown, TaskUnknown
-from taskyard.db.listing import Query, QueryInvalid
+from taskyard.core.errors import QueryInvalid, QueueUnknown, TaskUnknown
+from taskyard.db.listing import Query
 from taskyard.tasks import browse
 from taskyard.tasks.browse import Backlog
 from taskyard.tasks.enqueue import TaskRef

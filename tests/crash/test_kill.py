@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.history import runs_of, statuses
+from harness.lanes import one_lane
 from harness.servers import Fleet
 from harness.sql import Database, insert_tasks
 from harness.storm import findings, kill_one, strike, wait_completed
@@ -99,6 +100,7 @@ def test_after_kill_9_a_task_starts_again_on_the_same_host_within_5_seconds_of_t
     assert db.run("SELECT retry_count, status FROM jobs") == [{"retry_count": 0, "status": 1}]
 
 
+@one_lane
 def test_after_kill_9_a_task_starts_again_on_another_host_within_the_lease_and_5_seconds(
     fleet: Fleet, db: Database, jobs: Callable[..., None], size: Size
 ) -> None:
@@ -126,6 +128,7 @@ def test_after_kill_9_a_task_starts_again_on_another_host_within_the_lease_and_5
     assert runs_of(db, "jobs", task) == ["lost"]
 
 
+@one_lane
 @pytest.mark.parametrize("prefix", [(), ELSEWHERE], ids=["same host", "another host"])
 def test_a_second_server_under_a_living_server_id_leaves_with_ty308_and_harms_nothing(
     make_fleet: Callable[..., Fleet],
@@ -153,6 +156,7 @@ def test_a_second_server_under_a_living_server_id_leaves_with_ty308_and_harms_no
     assert twins.journal.attempts() == []
 
 
+@one_lane
 def test_runners_die_with_their_killed_supervisor_within_2_seconds(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:
@@ -168,6 +172,7 @@ def test_runners_die_with_their_killed_supervisor_within_2_seconds(
     wait_until(lambda: not server.left_behind(), 2, "no runner outlives its supervisor")
 
 
+@one_lane
 def test_a_killed_server_leaves_its_finished_rows_alone(
     quick_fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from harness.history import runs_of
+from harness.lanes import one_lane
 from harness.servers import Fleet
 from harness.sql import Database, Row, insert_tasks, is_adopted
 from harness.waiting import wait_until
@@ -30,6 +31,7 @@ SAYS = {
 RESULT_LIMIT = 256 * 1024 + 4096
 
 
+@one_lane
 @pytest.mark.parametrize("isolation", ["shared", "process"])
 def test_poison_ends_failed_with_a_readable_error_while_good_tasks_all_complete(
     fleet: Fleet, db: Database, jobs: Callable[..., None], isolation: str
@@ -118,6 +120,7 @@ def bad_output(output: object) -> bool:
     return False
 
 
+@one_lane
 def test_a_task_that_kills_its_process_each_time_is_given_up_after_its_retries(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:

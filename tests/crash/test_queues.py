@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.history import busiest, runs_of
+from harness.lanes import one_lane
 from harness.servers import Fleet
 from harness.sql import (
     CREATE_TASKS,
@@ -150,6 +151,7 @@ def test_after_lowering_max_workers_no_server_runs_more_at_once(
     assert findings(fleet, db, "jobs", ids) == []
 
 
+@one_lane
 def test_short_tasks_taken_ahead_respect_max_workers(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:
@@ -215,6 +217,7 @@ def shown(db: Database, queue: str) -> str:
     return " ".join(str(v) for k, v in row.items() if isinstance(v, str) and k not in told)
 
 
+@one_lane
 def test_a_disabled_queue_rests_until_it_is_enabled_again(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:

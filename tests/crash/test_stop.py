@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.history import overlaps, runs_of, statuses
+from harness.lanes import one_lane
 from harness.servers import Fleet
 from harness.sql import Database, insert_tasks
 from harness.storm import findings, wait_completed
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.crash
 
 GRACE = 2
 BEYOND = 10
-"""Seconds a stop may take beyond the grace: three for the cancel flag, the rest for a busy machine."""
+"""Seconds a stop may take beyond the grace: three for the flag, the rest for a busy machine."""
 
 
 def test_sigterm_under_40_long_tasks_hands_all_back_without_a_retry(
@@ -53,6 +54,7 @@ def test_sigterm_under_40_long_tasks_hands_all_back_without_a_retry(
     assert db.run("SELECT DISTINCT retry_count FROM jobs") == [{"retry_count": 0}]
 
 
+@one_lane
 def test_handlers_that_ignore_the_stop_are_killed_at_the_end_of_the_grace_and_handed_back(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:
@@ -74,6 +76,7 @@ def test_handlers_that_ignore_the_stop_are_killed_at_the_end_of_the_grace_and_ha
     assert [runs_of(db, "jobs", task) for task in ids] == [["interrupted"], ["interrupted"]]
 
 
+@one_lane
 def test_handlers_that_end_within_the_grace_are_settled_and_nothing_new_is_claimed(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:
@@ -97,6 +100,7 @@ def test_handlers_that_end_within_the_grace_are_settled_and_nothing_new_is_claim
     assert findings(fleet, db, "jobs", ids) == []
 
 
+@one_lane
 def test_a_second_sigterm_stops_at_once(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_second_sigterm_stops_at_once(
     assert runs_of(db, "jobs", task) == ["interrupted"]
 
 
+@one_lane
 def test_sigterm_during_the_start_leaves_nothing_behind(
     fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:

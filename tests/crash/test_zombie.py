@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.history import judge_table, runs_of
+from harness.lanes import one_lane
 from harness.servers import Fleet, lives
 from harness.sql import Database, create_task_table, insert_queue, insert_tasks
 from harness.storm import wait_completed
@@ -55,6 +56,7 @@ def test_a_result_of_a_server_that_slept_through_its_lease_is_rejected(
     assert zombie.alive and rescuer.alive
 
 
+@one_lane
 def test_a_server_that_woke_up_declared_dead_works_on_under_a_new_session(
     quick_fleet: Fleet, db: Database, jobs: Callable[..., None]
 ) -> None:

@@ -22,6 +22,7 @@ SAMPLES: list[TaskyardError] = [
     errors.OutcomeUnknown("server closed the connection"),
     errors.MissingExtra("PostgreSQL", "postgres"),
     errors.SchemaNewer("9", "7"),
+    errors.QueryInvalid("status", '"done" is no status.', "Statuses: pending, running."),
     errors.HandlerUnknown("mail.sned", ["mail.send", "shop.greet"]),
     errors.HandlerImportFailed("handlers.py", "ModuleNotFoundError: requests (line 3)"),
     errors.ParamsInvalid("shop.greet", ['"times" must be an integer, got "two"']),

@@ -621,17 +621,19 @@ def test_an_isolated_run_has_its_own_peak_and_its_own_cpu_time(runner: Start) ->
 def test_memory_beyond_the_limit_is_a_memory_error(runner: Start) -> None:
     process = runner(
         """
-        @yard.handler("take")
+        limits = {"isolation": "process", "memory_limit": 100_000_000}
+        @yard.handler("take", **limits)
         def take(megabytes: int):
             return len(bytearray(megabytes * 1_000_000))
-        @yard.handler("leak")
+        @yard.handler("free", isolation="process")
+        def free(megabytes: int):
+            return len(bytearray(megabytes * 1_000_000))
+        @yard.handler("leak", **limits)
         def leak():
             kept = []
             while True: kept.append("x" * 1000 + str(len(kept)))
         """,
         "process",
-        "--memory-limit",
-        str(100_000_000),
     )
 
     for name, params in (("take", '{"megabytes": 4000}'), ("leak", None)):
@@ -640,6 +642,8 @@ def test_memory_beyond_the_limit_is_a_memory_error(runner: Start) -> None:
         assert "MemoryError" in outcome["error"]
 
     assert process.run("take", '{"megabytes": 50}')["kind"] == "completed"
+    # The limit is the handler's, not its runner's.
+    assert process.run("free", '{"megabytes": 400}')["kind"] == "completed"
 
 
 # --- The process ---------------------------------------------------------------------------------

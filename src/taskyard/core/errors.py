@@ -220,6 +220,18 @@ class SchemaNewer(TaskyardError):
         )
 
 
+class QueryInvalid(TaskyardError):
+    """A list was asked for in a way that it cannot be; `name` is the filter, or what else."""
+
+    code = "TY109"
+    exit_code = 2
+
+    name: str
+
+    def __init__(self, name: str, text: str, fix: str) -> None:
+        super().__init__(text, fix, name=name)
+
+
 # --- TY2xx: handlers and parameters --------------------------------------------------------------
 
 

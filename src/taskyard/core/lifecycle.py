@@ -168,6 +168,9 @@ class Verdict(NamedTuple):
     """Does it run alone next time, because it may be what killed a Runner?"""
 
 
+_LONGEST_WAIT = 100 * 365.25 * 86_400
+"""Seconds: a hundred years; no database counts further than the year 9999."""
+
 _RUN_STATUS = {
     Kind.COMPLETED: RunStatus.COMPLETED,
     Kind.FAILED: RunStatus.FAILED,
@@ -263,7 +266,8 @@ def _verdict(
         run_status=_RUN_STATUS[outcome.kind],
         retry_count=attempt.retry_count if retry_count is None else retry_count,
         crashes=attempt.crashes if crashes is None else crashes,
-        delay=delay,
+        # Handlers and strangers say how long, and calendars end: max() also takes NaN for 0.
+        delay=None if delay is None else min(max(0.0, delay), _LONGEST_WAIT),
         error=error or outcome.error,
         suspect=suspect,
     )

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from taskyard.core.errors import (
+    DatabaseLocked,
     DatabaseUnreachable,
     MissingExtra,
     OutcomeUnknown,
@@ -211,7 +212,7 @@ class Database:
     def is_away(self, error: BaseException) -> bool:
         """Does the error mean that the database cannot be reached (and waiting may help)?"""
         return (
-            isinstance(error, DatabaseUnreachable | OutcomeUnknown)
+            isinstance(error, DatabaseUnreachable | DatabaseLocked | OutcomeUnknown)
             or self.dialect.is_disconnect(error)
             or self.dialect.is_transient(error)
         )
@@ -314,6 +315,8 @@ class Database:
         """Raise `error` on (as the user should see it) unless another try may help."""
         if attempt < _TRIES and self.dialect.is_transient(error):
             return
+        if self.turnstile is not None and self.dialect.is_transient(error):
+            raise DatabaseLocked(self.url.database or "") from error
         if self.dialect.is_disconnect(error):
             if not again:
                 raise OutcomeUnknown(_first_line(error)) from error

@@ -173,6 +173,10 @@ class Dialect(ABC):
     def age(self, column: str) -> str:
         """Expression: seconds from a task table's time until now."""
 
+    def whole(self, column: str) -> str:
+        """Expression: a count of a stranger's, who may have left it null."""
+        return f"coalesce({column}, 0)"
+
     def exact(self, column: str) -> str:
         """Expression: a text column compared byte by byte, whatever its collation is."""
         return column

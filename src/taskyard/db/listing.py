@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from taskyard.core.durations import parse_duration
-from taskyard.core.errors import TaskyardError, did_you_mean
+from taskyard.core.errors import QueryInvalid, did_you_mean
 from taskyard.db.database import Tx
 
 MAX_LIMIT = 500
@@ -30,18 +30,6 @@ COUNT_CAP = 10_000
 """Rows up to which a list is counted; beyond it is only said that there are more."""
 
 _MAX_VALUES = 200
-
-
-class QueryInvalid(TaskyardError):
-    """A list was asked for in a way that it cannot be; `name` is the filter, or what else."""
-
-    code = "TY109"
-    exit_code = 2
-
-    name: str
-
-    def __init__(self, name: str, text: str, fix: str) -> None:
-        super().__init__(text, fix, name=name)
 
 
 # --- what can be asked ---------------------------------------------------------------------------

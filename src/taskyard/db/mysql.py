@@ -72,7 +72,7 @@ UPDATE {table}
 """
 
 _LOCK_HELD = """
-SELECT id, fence FROM {table}
+SELECT id, fence, run_id FROM {table}
  WHERE id IN ({ids}) AND status = 1 AND owner = :owner ORDER BY id FOR UPDATE
 """
 
@@ -386,8 +386,8 @@ class MySQL(Dialect):
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
         table = self.quote(settlement.table)
         ids = _list(sorted(e.id for e in settlement.endings))
-        held = dict(tx.all(_LOCK_HELD.format(table=table, ids=ids), owner=settlement.owner))
-        mine = [e for e in settlement.endings if held.get(e.id) == e.fence]
+        held = set(tx.all(_LOCK_HELD.format(table=table, ids=ids), owner=settlement.owner))
+        mine = [e for e in settlement.endings if (e.id, e.fence, e.run_id) in held]
         if not mine:
             return set()
         for packet in _packets(mine, lambda ending: ending):

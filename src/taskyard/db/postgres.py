@@ -64,9 +64,11 @@ WITH hit AS MATERIALIZED (
            run_status, output, error, payload, age, duration, wait, cpu_time, memory, pid,
            suspect)
    CROSS JOIN LATERAL (
-     SELECT r.ctid AS place, r.fence, r.status, r.owner FROM {table} AS r WHERE r.id = d.id LIMIT 1
+     SELECT r.ctid AS place, r.fence, r.run_id, r.status, r.owner
+       FROM {table} AS r WHERE r.id = d.id LIMIT 1
    ) AS found
-   WHERE found.fence = d.fence AND found.status = 1 AND found.owner = :owner
+   WHERE found.fence = d.fence AND found.run_id = d.run_id AND found.status = 1
+     AND found.owner = :owner
 ), moved AS (
   UPDATE {table} AS t
      SET status = d.task_status, owner = NULL, retry_count = d.retry_count, crashes = d.crashes,
@@ -293,6 +295,7 @@ class PostgreSQL(Dialect):
             ("", "keyed", f"(excl_key, priority, schedule_time, id) WHERE {self.keyed}"),
             ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
+            ("", "stray", "(id) WHERE status = 1 AND owner IS NULL"),
             ("UNIQUE ", "unique", f"(tenant_id, unique_key) WHERE {_UNIQUE_LIVE}"),
             ("UNIQUE ", "excl", "(excl_key) WHERE excl_key IS NOT NULL AND owner IS NOT NULL"),
         )

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.db.dialect import RUN_COLUMNS, Dialect
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from taskyard.db.database import Tx
+
+# Columns hold what strangers put there, of whatever type: what is claimed is cast to what its
+# column says, and numbers of ours are checked by the table, so that no row can stop a claim.
+_WHOLE = "CHECK (typeof({name}) = 'integer')"
 
 # `datetime()` drops fractions of a second, so times are compared as milliseconds (rulings 3.5).
 _MILLISECONDS = "CAST((julianday({column}) - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)"
@@ -42,16 +47,18 @@ UPDATE {table} AS t
  WHERE t.id = numbered.id AND t.status = 0
    AND EXISTS (SELECT 1 FROM ty_servers WHERE session = :owner AND state = 'live')
 RETURNING id, fence, run_id, task_type,
-       CASE WHEN length(CAST(task_params AS BLOB)) <= :max_params THEN task_params END,
-       coalesce(length(CAST(task_params AS BLOB)), 0), coalesce(retry_count, 0),
-       coalesce(max_retries, 0), crashes, retry_interval, timeout, tenant_id, origin,
-       context, excl_key,
+       CASE WHEN length(CAST(task_params AS BLOB)) <= :max_params
+            THEN CAST(task_params AS TEXT) END,
+       coalesce(length(CAST(task_params AS BLOB)), 0), CAST(coalesce(retry_count, 0) AS INTEGER),
+       CAST(coalesce(max_retries, 0) AS INTEGER), crashes, CAST(retry_interval AS REAL),
+       CAST(timeout AS REAL), CAST(tenant_id AS TEXT), CAST(origin AS TEXT),
+       CAST(context AS TEXT), CAST(excl_key AS TEXT),
        max(0, (:now_ms - max({due}, coalesce({created}, 0))) / 1000.0),
        suspect
 """
 
 _HELD = """
-SELECT id, fence FROM {table} WHERE owner = :owner AND status = 1
+SELECT id, fence, run_id FROM {table} WHERE owner = :owner AND status = 1
 """
 
 # Differs because SQLite runs in this process: a prepared statement a row costs about 3 µs and no
@@ -69,8 +76,9 @@ def _numbered(sql: str) -> str:
 _INSERT_RUN = _numbered("""
 INSERT INTO ty_runs ({run_columns})
 SELECT :run_id, :task_table, id, fence, :attempt, task_type, :queue, :run_status, origin,
-       tenant_id, :server_id, :owner, :pid, coalesce(:payload, task_params), :output, :error,
-       :memory, :cpu_time, :wait, :duration, :started_at, :completed_at, claimed_at, :now, :now
+       tenant_id, :server_id, :owner, :pid, coalesce(:payload, CAST(task_params AS TEXT)), :output,
+       :error, :memory, :cpu_time, :wait, :duration, :started_at, :completed_at, claimed_at,
+       :now, :now
   FROM {table} WHERE id = :id
 """)
 
@@ -127,16 +135,16 @@ class SQLite(Dialect):
         "updated_at": f"updated_at text NOT NULL DEFAULT ({_NOW})",
     }
     own_columns: ClassVar = {
-        "priority": "priority smallint NOT NULL DEFAULT 0",
+        "priority": f"priority smallint NOT NULL DEFAULT 0 {_WHOLE.format(name='priority')}",
         "tenant_id": "tenant_id varchar(64) NOT NULL DEFAULT ''",
         "timeout": "timeout double",
         "retry_interval": "retry_interval double",
         "unique_key": "unique_key varchar(190)",
         "excl_key": "excl_key varchar(190)",
-        "hold": "hold smallint NOT NULL DEFAULT 0",
-        "crashes": "crashes integer NOT NULL DEFAULT 0",
-        "suspect": "suspect smallint NOT NULL DEFAULT 0",
-        "fence": "fence bigint NOT NULL DEFAULT 0",
+        "hold": f"hold smallint NOT NULL DEFAULT 0 {_WHOLE.format(name='hold')}",
+        "crashes": f"crashes integer NOT NULL DEFAULT 0 {_WHOLE.format(name='crashes')}",
+        "suspect": f"suspect smallint NOT NULL DEFAULT 0 {_WHOLE.format(name='suspect')}",
+        "fence": f"fence bigint NOT NULL DEFAULT 0 {_WHOLE.format(name='fence')}",
         "owner": "owner varchar(40)",
         "run_id": "run_id bigint",
         "claimed_at": "claimed_at bigint",
@@ -177,6 +185,7 @@ class SQLite(Dialect):
             ("", "keyed", f"(excl_key, priority, {due}, id) WHERE {self.keyed}"),
             ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
+            ("", "stray", "(id) WHERE status = 1 AND owner IS NULL"),
             (
                 "UNIQUE ",
                 "unique",
@@ -189,6 +198,9 @@ class SQLite(Dialect):
             f" ON {self.quote(table)} {rest}"
             for unique, purpose, rest in indexes
         ]
+
+    def whole(self, column: str) -> str:
+        return f"CAST(coalesce({column}, 0) AS INTEGER)"
 
     def indexes(self, tx: Tx, table: str) -> set[str]:
         name = table.rpartition(".")[2]
@@ -270,8 +282,8 @@ class SQLite(Dialect):
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
         table = self.quote(settlement.table)
         # The transaction is alone in the database, so what is checked here still holds below.
-        held = dict(tx.all(_HELD.format(table=table), owner=settlement.owner))
-        mine = [e for e in settlement.endings if held.get(e.id) == e.fence]
+        held = set(tx.all(_HELD.format(table=table), owner=settlement.owner))
+        mine = [e for e in settlement.endings if (e.id, e.fence, e.run_id) in held]
         now = datetime.now(UTC)
         text = stamp(now)
         common = (settlement.table, settlement.queue, settlement.server_id, settlement.owner, text)
@@ -310,6 +322,8 @@ class SQLite(Dialect):
 
     def on_connect(self, connection: Any) -> None:
         connection.isolation_level = None  # transactions are ours, spelled out
+        # Text that is no UTF-8 would else fail the whole statement that reads it.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         for pragma in (
             "journal_mode = WAL",
             "synchronous = NORMAL",

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-from taskyard.core.errors import DatabaseLocked
+from taskyard.core.errors import NotNow
 
 try:
     import fcntl
@@ -36,9 +36,11 @@ class Turnstile:
     def __enter__(self) -> None:
         if self._inside == threading.get_ident():
             # Waiting would be for ever: SQLite has one writer, and it is this very thread.
-            raise DatabaseLocked(
-                self._path or ":memory:",
-                "this thread's own open transaction; pass it on with connection=",
+            raise NotNow(
+                "write to SQLite",
+                "a second time",
+                "locked by this thread's own open transaction",
+                "Write in that transaction: connection=tx.connection.",
             )
         self._threads.acquire()
         self._inside = threading.get_ident()

@@ -34,14 +34,12 @@ class Alone(Body):
         loop: Loop,
         logs: LogCapture,
         streams: StreamCapture,
-        memory_limit: int | None,
     ) -> None:
         super().__init__(registry, outbox, loop)
         self._meter: Meter = ProcessMeter()
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._logs = logs
         self._streams = streams
-        self._memory_limit = memory_limit
         self._folder = os.getcwd()
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -71,8 +69,9 @@ class Alone(Body):
         done.wait(seconds)
 
     def _run(self, live: Live) -> None:
-        if self._memory_limit is not None:
-            live.function = limited(live.function, self._memory_limit)
+        limit = live.handler.spec.memory_limit
+        if limit is not None:
+            live.function = limited(live.function, limit)
         self._streams.begin(live.context)
         self._logs.only = live.context
         try:

@@ -67,7 +67,7 @@ class Dispatcher:
         self._post = post
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
-        self._held: dict[int, Work] = {}
+        self._held: dict[int, Work] = {}  # by run id: a deleted row may leave its id to another
         self._done: list[Work] = []
         self._checkpoints: list[tuple[Work, str | None]] = []
         self._wake = threading.Event()
@@ -281,7 +281,7 @@ class Dispatcher:
             ended = set(map(id, works))
             self._done = [work for work in self._done if id(work) not in ended]
             for work in works:
-                self._held.pop(work.row.id, None)
+                self._held.pop(work.run_id, None)
             if lane.hungry:
                 lane.next_look = 0.0
             for ending in endings:
@@ -463,7 +463,7 @@ class Dispatcher:
         good = [work for work in works if work.outcome is None]
         with self._lock:
             for work in works:
-                self._held[work.row.id] = work
+                self._held[work.run_id] = work
             lane.ready.extend(good)
             self._done += [work for work in works if work.outcome is not None]
             start = lane.take() if self._post.trusted() else []
@@ -515,8 +515,8 @@ class Dispatcher:
             return
         owned = rescue.owned(self._post.db, self.table, self._post.session)
         with self._lock:
-            changed = [w for i, w in self._held.items() if not _is_ours(w, owned.get(i))]
-            forgotten = {i: seen for i, seen in owned.items() if i not in self._held}
+            changed = [w for w in self._held.values() if not _is_ours(w, owned.get(w.row.id))]
+            forgotten = {i: seen for i, seen in owned.items() if seen.run_id not in self._held}
             unsent = [w for w in changed if w.sent is None and w.outcome is None]
             for work in unsent:
                 if work in work.lane.ready:
@@ -533,7 +533,7 @@ class Dispatcher:
             self._settle()
         self._reconcile_at = time.monotonic() + (_RECONCILE if self._held else _RECONCILE_IDLE)
 
-    def _release(self, forgotten: dict[int, tuple[int, int]]) -> int:
+    def _release(self, forgotten: dict[int, rescue.Owned]) -> int:
         place = settle.Place(self.table, "", self._post.session, self._post.server_id)
         return rescue.release_forgotten(self._post.db, place, forgotten)
 
@@ -547,10 +547,10 @@ class Dispatcher:
             self.table, lane.queue.queue_name, self._post.session, self._post.server_id
         )
 
-    def _claimed(self, task_id: int) -> ClaimedRow | None:
-        work = self._held.get(task_id)
+    def _claimed(self, run_id: int) -> ClaimedRow | None:
+        work = self._held.get(run_id)
         return None if work is None else work.row
 
 
-def _is_ours(work: Work, seen: tuple[int, int] | None) -> bool:
-    return seen == (work.row.fence, int(TaskStatus.RUNNING))
+def _is_ours(work: Work, seen: rescue.Owned | None) -> bool:
+    return seen == (work.row.fence, int(TaskStatus.RUNNING), work.run_id)

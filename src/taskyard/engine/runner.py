@@ -90,7 +90,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--session", required=True)
     parser.add_argument("--isolation", choices=("shared", "process"), required=True)
-    parser.add_argument("--memory-limit", type=int)
     # These two are settings; reading them here spares a runner the import of all settings (0.3 s).
     parser.add_argument("--app", default=os.environ.get("TASKYARD_APP"))
     parser.add_argument("--threads", type=int, default=os.environ.get("TASKYARD_THREAD_SLOTS", 40))
@@ -157,7 +156,7 @@ def _body(
         return Shared(application.registry, outbox, loop, options.threads)
     capture.remove_stream_handlers()
     streams = capture.StreamCapture(outbox)
-    return Alone(application.registry, outbox, loop, logs, streams, options.memory_limit)
+    return Alone(application.registry, outbox, loop, logs, streams)
 
 
 # --- The application -----------------------------------------------------------------------------

@@ -117,5 +117,5 @@ def flush_old(db: Database, settings: Settings, session: str) -> int:
     return written
 
 
-def _nothing(task_id: int) -> ClaimedRow | None:
+def _nothing(run_id: int) -> ClaimedRow | None:
     return None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from taskyard.core.errors import QueueUnknown, RunUnknown
+from taskyard.core.errors import QueryInvalid, QueueUnknown, RunUnknown
 from taskyard.core.lifecycle import Origin, RunStatus
 from taskyard.db.database import Database, Tx
 from taskyard.db.listing import (
@@ -22,7 +22,6 @@ from taskyard.db.listing import (
     Operator,
     Page,
     Query,
-    QueryInvalid,
     Source,
     integer,
     microseconds,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, TaskStatus, decide
 from taskyard.db.database import Database, Tx
@@ -24,12 +25,29 @@ _PAGE = 500
 _OWNERS = "SELECT DISTINCT owner FROM {table} WHERE owner IS NOT NULL"
 
 _ORPHANS = """
-SELECT id, status, fence, run_id, task_type, retry_count, max_retries, crashes, retry_interval,
+SELECT id, status, fence, run_id, task_type, {retries}, {most}, crashes, retry_interval,
        queue, server_id, tenant_id, origin, {age}, suspect
   FROM {table} WHERE owner = :owner AND {which} ORDER BY id LIMIT {page}
 """
 
-_OWNED = "SELECT id, fence, status FROM {table} WHERE owner = :owner"
+_OWNED = "SELECT id, fence, status, run_id FROM {table} WHERE owner = :owner"
+
+# A row at "running" that nobody owns was put there by hand, or by another program that worked the
+# table before: no Session will ever end it. Where our index has no such rows this reads nothing.
+_STRAYS = """
+UPDATE {table} SET status = 0, error_msg = :why
+ WHERE status = 1 AND owner IS NULL
+"""
+
+_FIRST = -(2**63)
+
+
+class Owned(NamedTuple):
+    """What the database says of a row that a Session owns."""
+
+    fence: int
+    status: int
+    run_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +80,24 @@ def rescue(db: Database, table: str, *, max_crashes: int) -> int:
     owners = db.read(
         lambda tx: [row[0] for row in tx.all(_OWNERS.format(table=_quoted(tx, table)))]
     )
+    strays = db.run(lambda tx: _release_strays(tx, table))
     if not owners:
-        return 0
+        return strays
     by_session = {row.session: row for row in sessions(db, dead=True)}
     dead = [o for o in owners if o not in by_session or by_session[o].state == "dead"]
     everybody = list(by_session.values())
-    return sum(_rescue_owner(db, table, o, by_session.get(o), everybody, max_crashes) for o in dead)
+    return strays + sum(
+        _rescue_owner(db, table, o, by_session.get(o), everybody, max_crashes) for o in dead
+    )
 
 
-def owned(db: Database, table: str, session: str) -> dict[int, tuple[int, int]]:
-    """What a Session owns in a table: task id -> (fence, status). The dispatcher compares."""
+def owned(db: Database, table: str, session: str) -> dict[int, Owned]:
+    """What a Session owns in a table, by task id. The dispatcher compares."""
     rows = db.read(lambda tx: tx.all(_OWNED.format(table=_quoted(tx, table)), owner=session))
-    return {row[0]: (row[1], row[2]) for row in rows}
+    return {row[0]: Owned(*row[1:]) for row in rows}
 
 
-def release_forgotten(
-    db: Database, place: settle.Place, forgotten: Mapping[int, tuple[int, int]]
-) -> int:
+def release_forgotten(db: Database, place: settle.Place, forgotten: Mapping[int, Owned]) -> int:
     """Hand back rows that a Session owns but does not hold: a claim whose answer was lost."""
     if not forgotten:
         return 0
@@ -87,7 +106,7 @@ def release_forgotten(
     endings = [
         _ending(o, Kind.INTERRUPTED, "its claim's answer was lost; it never started", None, 0)
         for o in orphans
-        if forgotten.get(o.id, (None,))[0] == o.fence
+        if (o.fence, o.run_id) == (forgotten[o.id].fence, forgotten[o.id].run_id)
     ]
     return _write(db, place, endings, {o.id: o for o in orphans})
 
@@ -118,7 +137,7 @@ def _rescue_owner(
     # Where the dead Session is forgotten as well, what others say of the type must do.
     once = _at_most_once([session] if session else everybody)
     why = f"server {session.server_id} died" if session else "its server died"
-    after, count = 0, 0
+    after, count = _FIRST, 0
     while True:
         behind = f"id > {after}"
         page = db.read(lambda tx, b=behind: _orphans(tx, table, owner, b))  # type: ignore[misc]
@@ -134,9 +153,19 @@ def _rescue_owner(
         after = page[-1].id
 
 
+def _release_strays(tx: Tx, table: str) -> int:
+    why = "it stood at running and no server had it"
+    return tx.execute(_STRAYS.format(table=_quoted(tx, table)), why=why)
+
+
 def _orphans(tx: Tx, table: str, owner: str, which: str, most: int = _PAGE) -> list[Orphan]:
     sql = _ORPHANS.format(
-        table=_quoted(tx, table), which=which, page=most, age=tx.dialect.age("start_time")
+        table=_quoted(tx, table),
+        which=which,
+        page=most,
+        age=tx.dialect.age("start_time"),
+        retries=tx.dialect.whole("retry_count"),
+        most=tx.dialect.whole("max_retries"),
     )
     return [Orphan(*row) for row in tx.all(sql, owner=owner)]
 
@@ -188,7 +217,7 @@ def _write(
     return written + sum(settle.close_edited(db, place, ending, None) for ending in edited)
 
 
-def _nothing(task_id: int) -> ClaimedRow | None:
+def _nothing(run_id: int) -> ClaimedRow | None:
     return None
 
 

@@ -24,19 +24,19 @@ from taskyard.runs import record
 
 logger = logging.getLogger("taskyard.settle")
 
-_READ_BACK = """
-SELECT t.status, t.fence, t.owner, (SELECT r.status FROM ty_runs AS r WHERE r.id = :run_id)
-  FROM {table} AS t WHERE t.id = :id
-"""
+_READ_BACK = "SELECT status, owner, fence, run_id FROM {table} WHERE id = :id"
 
+# SQL may put the row back to running in between: without an owner it would stay so for ever.
 _CLEAR_OWNER = """
-UPDATE {table} SET owner = NULL WHERE id = :id AND fence = :fence AND owner = :owner
+UPDATE {table} SET status = CASE WHEN status = 1 THEN 0 ELSE status END, owner = NULL
+ WHERE id = :id AND run_id = :run_id AND fence = :fence AND owner = :owner
 """
 
 
 # What the Run of an edited row takes from it: as much of it as the edit has left.
 _EDITED = """
-SELECT status AS task_status, task_type, origin, tenant_id, claimed_at FROM {table} WHERE id = :id
+SELECT status AS task_status, task_type, origin, tenant_id, claimed_at, error_msg
+  FROM {table} WHERE id = :id AND run_id = :run_id
 """
 
 _LOOKS = 5
@@ -69,7 +69,7 @@ def settle(
 ) -> Settled:
     """Write the endings of Tasks that `place.session` owns.
 
-    `claimed(task_id)` gives the row as it was claimed, for Tasks whose row is gone. Raises what the
+    `claimed(run_id)` gives the row as it was claimed, for Tasks whose row is gone. Raises what the
     driver raises when nothing could be written; calling again is safe, each end is written once.
     """
     try:
@@ -82,7 +82,7 @@ def settle(
         )
         hit = _one_by_one(db, place, endings)
     missed = [ending for ending in endings if ending.id not in hit]
-    superseded = [e.id for e in missed if not _second_look(db, place, e, claimed(e.id))]
+    superseded = [e.id for e in missed if not _second_look(db, place, e, claimed(e.run_id))]
     return Settled(written=len(endings) - len(superseded), superseded=superseded)
 
 
@@ -170,14 +170,11 @@ def _storable(ending: Ending) -> Ending:
 def _second_look(db: Database, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
     """Was this end written after all (a commit whose answer was lost)? Else close what is left."""
     for _ in range(_LOOKS):
-        found = _read_back(db, place, ending)
-        if found is None:
-            close_edited(db, place, ending, row)
-            return False
-        status, fence, owner, run_status = found
-        if (owner, fence) != (place.session, ending.fence):
+        status, guard, run_status = _read_back(db, place, ending)
+        ours = guard == (place.session, ending.fence, ending.run_id)
+        if run_status is not None:
             return bool(run_status == ending.run_status)
-        if status != TaskStatus.RUNNING:
+        if not ours or status != TaskStatus.RUNNING:
             close_edited(db, place, ending, row)
             return False
         # Still ours and running: somebody changed another column just then.
@@ -186,23 +183,27 @@ def _second_look(db: Database, place: Place, ending: Ending, row: ClaimedRow | N
     raise RuntimeError(f"task {place.table}/{ending.id} is ours and yet cannot be settled")
 
 
-def _read_back(db: Database, place: Place, ending: Ending) -> tuple[Any, ...] | None:
-    return db.read(
-        lambda tx: tx.one(
-            _READ_BACK.format(table=tx.dialect.quote(place.table)),
-            id=ending.id,
-            run_id=ending.run_id,
-        )
-    )
+def _read_back(db: Database, place: Place, ending: Ending) -> tuple[Any, tuple[Any, ...], Any]:
+    """The row's status, who has it under which fence and run id, and the status of our Run."""
+
+    def read(tx: Tx) -> tuple[Any, tuple[Any, ...], Any]:
+        sql = _READ_BACK.format(table=tx.dialect.quote(place.table))
+        status, *guard = tx.one(sql, id=ending.id) or (None,)
+        run = tx.value("SELECT status FROM ty_runs WHERE id = :run_id", run_id=ending.run_id)
+        return status, tuple(guard), run
+
+    return db.read(read)
 
 
 def _close(tx: Tx, place: Place, ending: Ending, row: ClaimedRow | None) -> bool:
     table = tx.dialect.quote(place.table)
-    found = tx.rows(_EDITED.format(table=table), id=ending.id)
+    # By its run id as well: a row that was deleted may have left its id to another.
+    mine = {"id": ending.id, "run_id": ending.run_id}
+    found = tx.rows(_EDITED.format(table=table), **mine)
     if not found and row is None:
         return False
     if found and not tx.execute(
-        _CLEAR_OWNER.format(table=table), id=ending.id, fence=ending.fence, owner=place.session
+        _CLEAR_OWNER.format(table=table), fence=ending.fence, owner=place.session, **mine
     ):
         return False
     values = _values(place, _storable(ending), row)
@@ -210,7 +211,9 @@ def _close(tx: Tx, place: Place, ending: Ending, row: ClaimedRow | None) -> bool
     if found:
         values |= found[0]
         cancelled = values.pop("task_status") == TaskStatus.CANCELLED
-        values["error"] = f"the task was {'cancelled' if cancelled else 'changed'} while it ran"
+        reason = values.pop("error_msg") if cancelled else None
+        what = "cancelled" if cancelled else "changed"
+        values["error"] = reason or f"the task was {what} while it ran"
     return record.insert_ended(tx, values)
 
 
