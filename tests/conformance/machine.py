@@ -80,6 +80,8 @@ class Machine:
         self.model = Reference(MAX_CRASHES)
         self.alive: list[Server] = []
         self.edited: set[int] = set()
+        self.reused: set[int] = set()
+        """Ids that a second row has come under: their Runs are those of two Tasks."""
         self.marked: set[int] = set()
         self.final: dict[int, int] = {}
         self.next_run_id = 1
@@ -271,6 +273,7 @@ class Machine:
         for task_id in _one(sorted(self.model.rows), which):
             self.delete(which)
             self.insert(task_id)
+            self.reused.add(task_id)
 
     def delete(self, which: int) -> None:
         """By SQL."""
@@ -346,10 +349,13 @@ class Machine:
     def every_claim_has_one_run_and_fences_only_rise(self) -> None:
         """I1 and I5: as many Runs as claims that have ended, and no fence twice."""
         rows, runs = self._rows(), self._runs()
-        fences = Counter((run.task_id, run.fence) for run in runs.values())
+        mine = [run for run in runs.values() if run.task_id not in self.reused]
+        fences = Counter((run.task_id, run.fence) for run in mine)
         assert all(count == 1 for count in fences.values())
-        ended = Counter(run.task_id for run in runs.values())
+        ended = Counter(run.task_id for run in mine)
         for task_id, row in rows.items():
+            if task_id in self.reused:
+                continue
             assert ended[task_id] == row.fence - (row.owner is not None)
             assert all((task_id, n) in fences for n in range(1, ended[task_id] + 1))
 
@@ -420,8 +426,8 @@ class Machine:
         return rows
 
     def _settle(self, server: Server, endings: list[Ending], heard: bool) -> settles.Settled:
-        def remembered(task_id: int) -> ClaimedRow | None:
-            return server.held[task_id].row if task_id in server.held else None
+        def remembered(run_id: int) -> ClaimedRow | None:
+            return next((h.row for h in server.held.values() if h.row.run_id == run_id), None)
 
         result = settles.settle(self.db, _place(server), endings, remembered)
         for ending in endings if heard else []:

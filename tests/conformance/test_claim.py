@@ -114,6 +114,13 @@ def test_run_ids_of_a_claim_are_those_reserved_and_all_different(spine: Spine) -
     }
 
 
+def test_many_levels_have_run_ids_of_their_own(spine: Spine) -> None:
+    for priority in (3, 2, 1):
+        spine.put_many(2, priority=priority)
+    rows = spine.claim(6)
+    assert [row.run_id for row in rows] == list(range(rows[0].run_id, rows[0].run_id + 6))
+
+
 # --- what is not taken ---------------------------------------------------------------------------
 
 

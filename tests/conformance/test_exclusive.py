@@ -5,8 +5,13 @@ from __future__ import annotations
 import random
 from functools import partial
 
+import pytest
+
 from conformance.spine import TABLE, Spine, ended, together
 from taskyard.core.lifecycle import Kind
+from taskyard.db.database import Tx
+from taskyard.db.rows import Claim, ClaimedRow, Head
+from taskyard.tasks import claim as claiming
 
 
 def test_one_row_of_a_key_runs_at_a_time_and_the_next_follows(spine: Spine) -> None:
@@ -70,6 +75,41 @@ def test_a_row_edited_by_sql_keeps_its_key_until_its_owner_lets_go(spine: Spine)
         spine.settle(ended(row))
         spine.execute(f"UPDATE {TABLE} SET status = 4 WHERE id = {first}")
         spine.finish(spine.take(second))
+
+
+def test_the_database_itself_refuses_a_second_owner_of_a_key(spine: Spine) -> None:
+    """Whatever we look at first: heads that two Servers saw at the same moment."""
+    first, second = spine.put(excl_key="k"), spine.put(excl_key="k")
+    spine.take(first)
+    with pytest.raises(Exception) as caught:
+        spine.change(second, "status = 1, owner = 'other'")
+    assert spine.db.dialect.is_duplicate(caught.value)
+
+
+def test_a_race_for_a_key_that_is_lost_is_no_error(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our look and our claim another Server has taken a Task of the same key."""
+    first, second = spine.put(excl_key="k"), spine.put(excl_key="k")
+    look = spine.db.dialect.free_heads
+
+    def late(tx: Tx, table: str, after: str) -> tuple[list[Head], str]:
+        heads, more = look(tx, table, after)
+        return [head._replace(id=second) for head in heads], more
+
+    monkeypatch.setattr(spine.db.dialect, "free_heads", late)
+    ask = spine.ask(5)
+    taking = spine.db.dialect.claim
+
+    def overtaken(tx: Tx, asked: Claim) -> list[ClaimedRow]:
+        tx.execute(f"UPDATE {TABLE} SET status = 1, owner = 'other' WHERE id = {first}")
+        return taking(tx, asked)
+
+    monkeypatch.setattr(spine.db.dialect, "claim", overtaken)
+    taken = claiming.claim(spine.db, ask)
+    assert taken.rows == [] and taken.full
+    monkeypatch.undo()
+    assert spine.row(second)["status"] == 0
 
 
 def test_an_empty_key_is_a_key(spine: Spine) -> None:

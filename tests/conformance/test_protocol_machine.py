@@ -258,7 +258,8 @@ def play(db: Interruptible, schedules: dict[str, list[Act]], schedule: str) -> N
 
 def settle_without_the_fence(patch: pytest.MonkeyPatch) -> None:
     def believe(tx: Tx, table: str, owner: str, ending: Ending) -> tuple[str, Ending]:
-        return owner, ending._replace(fence=row_of(tx, table, ending.id)[0])
+        fence, _, run_id = row_of(tx, table, ending.id)
+        return owner, ending._replace(fence=fence, run_id=run_id)
 
     settle_after(patch, believe)
 
@@ -271,18 +272,10 @@ def settle_whatever_the_status(patch: pytest.MonkeyPatch) -> None:
     settle_after(patch, put_back)
 
 
-def rescue_by_id(patch: pytest.MonkeyPatch) -> None:
-    def believe(tx: Tx, table: str, owner: str, ending: Ending) -> tuple[str, Ending]:
-        if ending.run_status != "lost":
-            return owner, ending
-        fence, current = row_of(tx, table, ending.id)
-        return current or owner, ending._replace(fence=fence)
-
-    settle_after(patch, believe)
-
-
 def clear_the_owner_by_id(patch: pytest.MonkeyPatch) -> None:
-    without(patch, settle, "_CLEAR_OWNER", " AND fence = :fence AND owner = :owner")
+    guard = " AND run_id = :run_id AND fence = :fence AND owner = :owner"
+    without(patch, settle, "_CLEAR_OWNER", guard)
+    without(patch, settle, "_EDITED", " AND run_id = :run_id")
 
 
 def rescue_by_age(patch: pytest.MonkeyPatch) -> None:
@@ -340,9 +333,7 @@ def retry_what_still_runs(patch: pytest.MonkeyPatch) -> None:
 GUARDS = [
     (settle_without_the_fence, "an end that is sent twice does not end the next attempt"),
     (settle_whatever_the_status, "a cancel by SQL stands, whatever the handler returns"),
-    (rescue_by_id, "an old snapshot does not rescue what was taken over meanwhile"),
     (clear_the_owner_by_id, "an old snapshot does not clear the next owner of an edited row"),
-    (clear_the_owner_by_id, "a second look at an edited row does not clear its next owner"),
     (rescue_by_age, "a Task that runs long is not rescued"),
     (
         rescue_without_certificate,
@@ -422,6 +413,6 @@ def without(patch: pytest.MonkeyPatch, module: Any, name: str, guard: str) -> No
 
 
 def row_of(tx: Tx, table: str, task_id: int) -> tuple[Any, ...]:
-    row = tx.one(f"SELECT fence, owner FROM {table} WHERE id = {task_id}")
+    row = tx.one(f"SELECT fence, owner, run_id FROM {table} WHERE id = {task_id}")
     assert row is not None
     return row

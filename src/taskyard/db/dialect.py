@@ -46,7 +46,7 @@ OWN_COLUMN_NAMES = (
 """What Taskyard adds to the base columns; each has a constant default or is null."""
 
 
-INDEX_PURPOSES = ("pending", "keyed", "held", "owner", "unique", "excl")
+INDEX_PURPOSES = ("pending", "keyed", "held", "odd", "owner", "stray", "unique", "excl")
 """What our indexes of a task table are for; `tables.index_name` makes their names of it."""
 
 
@@ -91,7 +91,22 @@ SELECT p, 0 FROM level
    AND (SELECT {due} FROM {table} WHERE {pending} AND priority = level.p AND {due} IS NOT NULL
          ORDER BY priority, {due}, id LIMIT 1) <= {due_now}
 UNION ALL
-SELECT 0, 1 WHERE EXISTS (SELECT 1 FROM {table} WHERE {keyed})
+SELECT 0, 1
+ WHERE (SELECT excl_key FROM {table} WHERE {keyed} ORDER BY excl_key LIMIT 1) IS NOT NULL
+"""
+
+# Not DISTINCT: with statistics from a time when nothing ran, or none, that reads the whole table.
+_OWNERS = """
+WITH RECURSIVE walk (o) AS (
+  SELECT {first_owner}
+  UNION ALL
+  SELECT {next_owner} FROM walk WHERE walk.o IS NOT NULL
+)
+SELECT o FROM walk WHERE o IS NOT NULL
+"""
+
+_NEXT_OWNER = """
+(SELECT owner FROM {table} WHERE owner IS NOT NULL {behind} ORDER BY owner LIMIT 1)
 """
 
 # One row a key, so that a hundred thousand Tasks of one key cost a look no more than one (they cost
@@ -217,10 +232,18 @@ class Dialect(ABC):
 
         Returns them and the key to go on from ('' after the last).
         """
-        rows = tx.all(self.fill(_FREE_HEADS, table), **self.clock(), after=after)
+        rows = tx.all(self.fill(self.free_heads_sql(), table), **self.clock(), after=after)
         # The last by the walk's own count: the database may sort text otherwise than Python does.
         more = max(rows)[1] if len(rows) >= KEYS_A_LOOK else ""
         return [Head(*row[2:]) for row in rows if row[2] is not None], more
+
+    def free_heads_sql(self) -> str:
+        """The statement of `free_heads`."""
+        return _FREE_HEADS
+
+    def owners(self, tx: Tx, table: str) -> list[str]:
+        """The Sessions that own rows of a table, dead or alive."""
+        return [row[0] for row in tx.all(self.fill(_OWNERS, table))]
 
     # --- the two hot statements -----------------------------------------------------------------
 
@@ -348,6 +371,8 @@ def _filled(dialect: Dialect, template: str, table: str) -> str:
         due_c=dialect.due("c.schedule_time"),
         due_now=dialect.due_now(),
         # Not `>`: strangers may write '' as a key, and the first walk goes on behind ''.
+        first_owner=dialect.as_text(_NEXT_OWNER.format(table=quoted, behind="")),
+        next_owner=dialect.as_text(_NEXT_OWNER.format(table=quoted, behind="AND owner > walk.o")),
         first=dialect.as_text(f"({step.format(behind='>= :after')})"),
         next=dialect.as_text(f"({step.format(behind='> walk.k')})"),
         keys=KEYS_A_LOOK,

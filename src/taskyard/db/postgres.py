@@ -46,6 +46,26 @@ RETURNING t.id, t.fence, t.run_id, t.task_type,
        t.suspect
 """
 
+# Differs because the planner would rather hash the whole table than look a row up by the id that a
+# subquery gives (a table of 40 000: 3 700 pages a look); LATERAL leaves it no choice.
+_FREE_HEADS = """
+WITH RECURSIVE walk (k, n) AS (
+  SELECT {first}, 1
+  UNION ALL
+  SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
+)
+SELECT walk.n, walk.k, h.id, h.priority, h.due, h.task_type
+  FROM walk LEFT JOIN LATERAL (
+    SELECT c.id, c.priority, {due_c} AS due, c.task_type FROM {table} AS c
+     WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
+       AND NOT EXISTS (
+         SELECT 1 FROM {table} AS r
+          WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL)
+     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1
+  ) AS h ON TRUE
+ WHERE walk.k IS NOT NULL
+"""
+
 # Each row is looked up by its key and the guard is read off the row that was found: as filters or
 # join conditions the guards lead the planner astray, whose statistics may have been taken while
 # nothing ran (it then expects one running row, or reads the table to hash it: measured at batches
@@ -220,6 +240,9 @@ class PostgreSQL(Dialect):
 
     def epoch(self, column: str) -> str:
         return f"EXTRACT(EPOCH FROM {column})::float8"
+
+    def free_heads_sql(self) -> str:
+        return _FREE_HEADS
 
     def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
         where = "id = ANY(:ids::bigint[]) AND status = 0 AND hold = 0 AND owner IS NULL"

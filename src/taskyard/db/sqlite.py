@@ -185,6 +185,7 @@ class SQLite(Dialect):
             ("", "keyed", f"(excl_key, priority, {due}, id) WHERE {self.keyed}"),
             ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
+            ("", "odd", f"(id) WHERE status = 0 AND hold = 0 AND {due} IS NULL"),
             ("", "stray", "(id) WHERE status = 1 AND owner IS NULL"),
             (
                 "UNIQUE ",

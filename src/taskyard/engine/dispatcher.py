@@ -98,10 +98,8 @@ class Dispatcher:
                 lane.open = True
                 lane.queue = queue
                 lane.next_look = min(lane.next_look, time.monotonic() + queue.scan_interval)
-            for name, lane in list(self._lanes.items()):
+            for name, lane in self._lanes.items():
                 lane.open = name in names
-                if not lane.open and not lane.held:
-                    del self._lanes[name]
         self._wake.set()
 
     def ring(self) -> None:
@@ -140,11 +138,11 @@ class Dispatcher:
             works = [work for work in self._held.values() if work.sent and not work.outcome]
         self._post.pool.interrupt(works)
 
-    def cancel_exclusive(self, why: str) -> None:
+    def cancel_exclusive(self, why: str, grace: float) -> None:
         """Ask those to stop that must not run while the Session is not trusted (protocol G4)."""
         with self._lock:
             works = [w for w in self._held.values() if w.exclusive and w.sent and not w.outcome]
-        self._post.pool.cancel(works, why)
+        self._post.pool.cancel(works, why, grace)
 
     @property
     def running(self) -> int:
@@ -201,9 +199,18 @@ class Dispatcher:
             self.last_turn = time.monotonic()
             self._wake.wait(self._pause())
 
+    def _drop_closed_lanes(self) -> None:
+        """Only here: a lane that went while its claim is under way would lose the rows."""
+        with self._lock:
+            gone = [n for n, lane in self._lanes.items() if not lane.open and not lane.held]
+            for name in gone:
+                del self._lanes[name]
+
     def _turn(self) -> None:
+        self._drop_closed_lanes()
         self._settle()
         self._hand_back()
+        self._start_ready()
         self._claim()
         self._reconcile()
 
@@ -231,6 +238,8 @@ class Dispatcher:
             logger.warning("table %s cannot be mended: %s", self.table, error)
 
     def _pause(self) -> float:
+        if self._stopped.is_set():
+            return 0.02  # the wake-up of `stop` may have come before the turn that ended it all
         if self._outage:
             return min(5.0, 0.1 * 2.0 ** min(self._outage, 6)) * random.uniform(0.8, 1.2)
         if not self._post.trusted():
@@ -386,6 +395,14 @@ class Dispatcher:
                 self._done.append(work)
         if stale:
             self._settle()
+
+    def _start_ready(self) -> None:
+        """Start what could not start when it was taken: we were not trusted just then, or full."""
+        with self._lock:
+            lanes = self._lanes.values() if self._post.trusted() else ()
+            start = [work for lane in lanes for work in lane.take()]
+        if start:
+            self._post.pool.submit(start)
 
     # --- claim ----------------------------------------------------------------------------------
 

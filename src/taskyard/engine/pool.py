@@ -31,7 +31,6 @@ logger = logging.getLogger("taskyard.pool")
 _TICK = 0.1
 _PATIENCE = 0.5  # seconds past a time limit that an isolated Runner gets to report it itself
 _OVERRUN = 2.0  # seconds past a time limit after which a silent Runner is killed
-_CANCEL_GRACE = 3.0  # seconds a handler gets to notice that it was cancelled
 _STUBBORN = 25.0  # seconds the neighbours of a handler that will not stop get to finish
 _DISMISSED = 10.0  # seconds a Runner gets for its stop hooks
 _IDLE = 60.0  # seconds an isolated Runner is kept without work
@@ -99,13 +98,14 @@ class Pool:
         if alone or self._waiting:
             self._wake()
 
-    def cancel(self, works: Iterable[Work], why: str) -> None:
-        """Ask handlers to stop; those that do not within a few seconds are stopped."""
+    def cancel(self, works: Iterable[Work], why: str, grace: float = 3.0) -> None:
+        """Ask handlers to stop; those that do not within `grace` seconds are stopped."""
         now = time.monotonic()
         with self._lock:
             for work in works:
                 if work.cancelled is None:
                     work.cancelled, work.why_cancelled = now, why
+                    work.cancel_grace = grace
             for child in self._children:
                 runs = [w.run_id for w in child.works.values() if w.cancelled == now]
                 if runs:
@@ -412,7 +412,7 @@ class Pool:
                 works = list(child.works.values())
             overdue = [w for w in works if _is_overdue(w, child, now)]
             stubborn = [
-                w for w in works if w.cancelled is not None and now - w.cancelled > _CANCEL_GRACE
+                w for w in works if w.cancelled is not None and now - w.cancelled > w.cancel_grace
             ]
             if overdue:
                 child.stuck_runs.update(w.run_id for w in overdue)

@@ -175,8 +175,12 @@ class Life:
 
     def live(self) -> None:
         """Register, work, and end: in order when asked to stop, at once when declared dead."""
-        self._begin()
-        self._watch()
+        try:
+            self._begin()
+            self._watch()
+        except BaseException:
+            self._die()  # or its heart would beat on for a Session that nobody lives
+            raise
         if self.heart.dead.is_set():
             self._die()
         else:
@@ -214,7 +218,6 @@ class Life:
             Chore("sync", self.settings.config_sync_interval, self._sync),
             Chore("rescue", min(2.0, beat), self._rescue),
             Chore("forget", 3600.0, lambda: servers.forget_old(self.db, _REMEMBER_DEAD)),
-            Chore("trust", min(0.5, beat / 2), self._stop_untrusted),
         ]
         if self.settings.reload:
             duties.append(Chore("reload", 0.5, SourceWatch(self.settings, self.pool.retire_all)))
@@ -223,10 +226,11 @@ class Life:
     # --- work -----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """The main thread only waits, and looks whether a dispatcher has stopped turning."""
+        """The main thread never touches the database, so it sees in time when trust ends."""
         while not self._over():
+            if not self.heart.trusted():
+                self._stop_untrusted()
             self.server.stop_asked.wait(0.1)
-        return
 
     def _over(self) -> bool:
         return self.server.stop_asked.is_set() or self.heart.dead.is_set()
@@ -344,9 +348,10 @@ class Life:
             logger.warning("server %s (%s) is gone from this machine", row.server_id, row.session)
 
     def _stop_untrusted(self) -> None:
-        if not self.heart.trusted() and not self.heart.dead.is_set():
-            for dispatcher in list(self._dispatchers.values()):
-                dispatcher.cancel_exclusive("the server lost touch with the database")
+        """What must not run beside a successor has to be gone when the lease ends (protocol G4)."""
+        grace = max(0.0, min(3.0, self.settings.margin - 0.35))
+        for dispatcher in list(self._dispatchers.values()):
+            dispatcher.cancel_exclusive("the server lost touch with the database", grace)
 
     def _rung(self, table: str | None) -> None:
         for name, dispatcher in list(self._dispatchers.items()):

@@ -34,6 +34,8 @@ class Work:
     cancelled: float | None = None
     """When its handler was asked to stop, or None."""
     why_cancelled: str = ""
+    cancel_grace: float = 3.0
+    """Seconds that its handler then gets to notice, before it is stopped."""
     noted: bool = False
     """Has its handler said how far it is?"""
     outcome: Outcome | None = None

@@ -48,20 +48,7 @@ UPDATE {table} SET hold = 0, error_msg = NULL
  WHERE status = 0 AND hold <> 0 AND hold = :hold AND {task_type} = :task_type
 """
 
-# A walk over the priorities again, because `due IS NULL` alone is no range of the index.
-_UNREADABLE = """
-WITH RECURSIVE level (p) AS (
-  SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
-  UNION ALL
-  SELECT (SELECT priority FROM {table} WHERE {pending} AND priority < level.p
-           ORDER BY priority DESC LIMIT 1)
-    FROM level WHERE level.p IS NOT NULL
-)
-SELECT id FROM level CROSS JOIN {table}
- WHERE {pending} AND priority = level.p AND {due} IS NULL LIMIT 500
-"""
-
-_UNREADABLE_KEYED = "SELECT id FROM {table} WHERE {keyed} AND {due} IS NULL LIMIT 500"
+_UNREADABLE = "SELECT id FROM {table} WHERE status = 0 AND hold = 0 AND {due} IS NULL LIMIT 500"
 
 _MENDED = """
 UPDATE {table} SET hold = 0, error_msg = NULL
@@ -316,8 +303,7 @@ def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
 def _hold_unreadable(tx: Tx, table: str) -> int:
     if not tx.dialect.loose_times:
         return 0
-    looks = (_UNREADABLE, _UNREADABLE_KEYED)
-    ids = [row[0] for look in looks for row in tx.all(tx.dialect.fill(look, table))]
+    ids = [row[0] for row in tx.all(tx.dialect.fill(_UNREADABLE, table))]
     why = "schedule_time is not a date that SQLite can read; write YYYY-MM-DD HH:MM:SS (UTC)"
     return _hold(tx, table, ids, Hold.TIME_UNREADABLE, why) if ids else 0
 

@@ -21,9 +21,6 @@ from taskyard.tasks import settle
 
 _PAGE = 500
 
-# The index over owners holds only rows that are being run, so this reads a handful of entries.
-_OWNERS = "SELECT DISTINCT owner FROM {table} WHERE owner IS NOT NULL"
-
 _ORPHANS = """
 SELECT id, status, fence, run_id, task_type, {retries}, {most}, crashes, retry_interval,
        queue, server_id, tenant_id, origin, {age}, suspect
@@ -77,9 +74,7 @@ def rescue(db: Database, table: str, *, max_crashes: int) -> int:
     Reads owners from the rows, not Sessions from their table: so a claim that was committed while
     its Session was being declared dead is found by the next pass.
     """
-    owners = db.read(
-        lambda tx: [row[0] for row in tx.all(_OWNERS.format(table=_quoted(tx, table)))]
-    )
+    owners = db.read(lambda tx: tx.dialect.owners(tx, table))
     strays = db.run(lambda tx: _release_strays(tx, table))
     if not owners:
         return strays
