@@ -161,3 +161,34 @@ def test_a_log_holds_nothing_that_a_database_refuses() -> None:
     log.write("a\0b\ud800c\n")
 
     assert log.take(1) == [(1, 0, "a\N{REPLACEMENT CHARACTER}b?c\n")]
+
+
+@pytest.mark.parametrize("busy", ["tick", "send"])
+def test_an_outcome_that_comes_while_another_thread_sends_is_not_left_behind(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    """Who ends meanwhile leaves it to the sender, and perhaps no other Run ends for long."""
+    outbox, one, two = supervisor.outbox, supervisor.run(1), supervisor.run(2)
+    send_frame = outbox._channel.send_frame
+
+    def end_two() -> None:
+        outbox.done(two, row(2))
+        outbox.flush()
+
+    meanwhile = [threading.Thread(target=end_two)]
+
+    def slow(frame: bytes) -> None:
+        for thread in [meanwhile.pop()] if meanwhile else []:
+            thread.start()
+            thread.join()
+        send_frame(frame)
+
+    monkeypatch.setattr(outbox._channel, "send_frame", slow)
+    outbox.log(one, "still talking\n")
+    if busy == "tick":
+        outbox.tick()
+    else:
+        outbox.send({"t": "checkpoint", "run": 1, "data": None})
+
+    messages = supervisor.received(2)
+    assert [m["outcomes"][0][0] for m in messages if m["t"] == "done"] == [2]

@@ -119,12 +119,14 @@ class Outbox:
                 self._chunks += log.take(run_id)
         with self._sending:
             self._send_waiting(progress=monotonic() - self._progress_at >= PROGRESS_EVERY)
+        self.flush()  # of those that came meanwhile and left it to us
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message of the runner itself, behind all that waits."""
         with self._sending:
             self._send_waiting(progress=False)
             self._or_end(self._channel.send, message)
+        self.flush()
 
     def _send_waiting(self, *, progress: bool) -> None:
         # Outcomes are taken first and sent last: what belongs before them is then among the words.
