@@ -326,6 +326,16 @@ def test_a_deleted_running_row_leaves_a_cancelled_run(spine: Spine) -> None:
     assert len(spine.runs(task)) == 1
 
 
+def test_who_closes_a_deleted_row_second_is_told_so(spine: Spine) -> None:
+    """A reconcile and a late settle at the same moment: the Run's key decides."""
+    task = spine.put()
+    row = spine.take(task)
+    spine.delete(task)
+    ends = [settle.close_edited(spine.db, spine.place(), ended(row), row) for _ in range(2)]
+    assert ends == [True, False]
+    assert len(spine.runs(task)) == 1
+
+
 def test_other_columns_that_sql_changes_harm_no_end(spine: Spine) -> None:
     task = spine.put(max_retries=0)
     row = spine.take(task)

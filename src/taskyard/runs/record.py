@@ -85,6 +85,9 @@ def close_tracked(tx: Tx, run: Mapping[str, Any]) -> bool:
 
 def _insert(tx: Tx, values: dict[str, Any], *, ended: bool) -> bool:
     dialect = tx.dialect
+    # Asked first: of a key that is there already MySQL says the same as of one that is new.
+    if tx.value("SELECT 1 FROM ty_runs WHERE id = :id", id=values["id"]):
+        return False
     if values["claimed_at"] is None:
         now = float(tx.value(f"SELECT {dialect.epoch(dialect.utc_now)}"))
         values["claimed_at"] = int(now * 1_000_000)

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskyard.core.errors import DuplicateTask
+from taskyard.core.errors import DuplicateTask, ParamsInvalid
 from taskyard.db.borrowed import borrow
 from taskyard.db.database import Database, Tx
 from taskyard.db.tables import check_table_name
 from taskyard.queues import DEFAULT, ensure_queue, get_queue
 
 _CHUNK = 1_000
+_LENGTHS = {"task_type": 255, "unique_key": 190, "excl_key": 190, "tenant_id": 64}
+"""Characters of the columns; SQLite would keep any."""
+
 _ROUTE_SECONDS = 2.0
 
 _LIVE_TWIN = """
@@ -67,8 +70,9 @@ def enqueue(db: Database, task: NewTask, *, connection: Any = None) -> TaskRef:
     """Put one Task into its queue; returns where it is.
 
     `connection` (DB-API connection, SQLAlchemy connection or session) makes the Task part of the
-    caller's transaction. Raises QueueUnknown, DuplicateTask (a live Task has the `unique_key`), and
-    OutcomeUnknown when the connection was lost after the INSERT had been sent.
+    caller's transaction. Raises QueueUnknown, DuplicateTask (a live Task has the `unique_key`),
+    ParamsInvalid (a key no column holds), and OutcomeUnknown when the connection was lost after
+    the INSERT had been sent.
     """
     table = route(db, task.queue)
     if connection is not None:
@@ -150,6 +154,13 @@ def _insert_many(tx: Tx, table: str, tasks: Sequence[NewTask]) -> list[int | Non
 
 
 def _row(task: NewTask) -> dict[str, Any]:
+    long = [
+        f"{name} has {len(value)} characters, the limit is {limit}"
+        for name, limit in _LENGTHS.items()
+        if (value := getattr(task, name)) is not None and len(value) > limit
+    ]
+    if long:
+        raise ParamsInvalid(task.task_type[:50], long)
     return {
         "task_type": task.task_type,
         "task_params": task.task_params,

@@ -5,6 +5,7 @@ Revision ID: 0001
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ OPTIONS: dict[str, Any] = {
 
 def upgrade() -> None:
     """Create the platform's tables; a `queue_configs` that is there already is adopted."""
+    _there.cache_clear()
     _queue_configs()
     _create_table(
         "ty_counters",
@@ -173,12 +175,19 @@ def _create_index(name: str, table: str, columns: list[str], **options: Any) -> 
 
 def _is_wanted(table: str, index: str | None = None) -> bool:
     """MySQL commits each statement: an upgrade that broke off is taken up where it was."""
-    if context.is_offline_mode() or op.get_bind().dialect.name not in ("mysql", "mariadb"):
+    if table not in _there():
         return True
+    return index is not None and index not in _there()[table]
+
+
+@cache
+def _there() -> dict[str, set[str]]:
+    """The tables that an upgrade that broke off has left, with their indexes."""
+    if context.is_offline_mode() or op.get_bind().dialect.name not in ("mysql", "mariadb"):
+        return {}
     inspector = sa.inspect(op.get_bind())
-    if index is None:
-        return not inspector.has_table(table)
-    return index not in {found["name"] for found in inspector.get_indexes(table)}
+    names = [name for name in inspector.get_table_names() if name.startswith("ty_")]
+    return {name: {str(one["name"]) for one in inspector.get_indexes(name)} for name in names}
 
 
 def _queue_configs() -> None:
