@@ -759,6 +759,14 @@ GUARDS = (
         tests=DISPATCHER
         + "test_only_what_must_not_run_without_trust_is_stopped_at_its_end[sqlite]",
     ),
+    guard(
+        "a broken table does not stop the chores of others",
+        Patch("engine/server.py", "if self.db.is_away(error):", "if True:", after="work(table)"),
+        tests=(
+            "tests/conformance/test_supervisor.py::"
+            "test_a_table_that_was_dropped_does_not_keep_others_from_being_rescued[sqlite]",
+        ),
+    ),
     # --- what people do -------------------------------------------------------------------------
     guard(
         "what has ended is not cancelled",

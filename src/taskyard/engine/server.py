@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -274,8 +274,10 @@ class Life:
         fit = [queue for queue in found if self._is_fit(queue)]
         mine = [queue for queue in fit if self._is_mine(queue)]
         self._assign(mine)
-        for table in self._dispatchers:
-            claim.release_holds(self.db, table, self._fleet)
+        self._for_each(
+            sorted({queue.table_name for queue in mine}),
+            lambda table: claim.release_holds(self.db, table, self._fleet),
+        )
 
     def _known_in_fleet(self) -> frozenset[str]:
         known = set(self.pool.specs)
@@ -330,12 +332,26 @@ class Life:
                 self._certify_gone(row)
             elif self._may_judge(row) and servers.certify_expired(self.db, row.session):
                 logger.warning("server %s (%s) is lost", row.server_id, row.session)
-        for table in self.db.read(tables.task_tables):
-            count = rescue.rescue(self.db, table, max_crashes=self.settings.max_crashes)
-            if count:
-                logger.warning("%d tasks of %s were given back from dead servers", count, table)
-                self._rung(table)
+        self._for_each(self.db.read(tables.task_tables), self._rescue_in)
         rescue.close_lost_tracked(self.db)
+
+    def _rescue_in(self, table: str) -> None:
+        count = rescue.rescue(self.db, table, max_crashes=self.settings.max_crashes)
+        if count:
+            logger.warning("%d tasks of %s were given back from dead servers", count, table)
+            self._rung(table)
+
+    def _for_each(self, names: Sequence[str], work: Callable[[str], object]) -> None:
+        """Do `work` for each table; one that was dropped or broken does not stop the others."""
+        for table in names:
+            try:
+                work(table)
+            except Exception as error:
+                if self.db.is_away(error):
+                    raise
+                logger.warning("table %s: %s", table, error)
+                if self.db.dialect.is_table_missing(error):
+                    tables.forget_table(self.db, table)
 
     def _may_judge(self, row: servers.SessionRow) -> bool:
         """After an outage every lease looks expired: only who was well for a whole lease judges."""
