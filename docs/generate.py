@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code: commands, errors, settings.
+"""Writes the reference pages that are made from the code: addresses, commands, errors, settings.
 
     python docs/generate.py
 
@@ -11,12 +11,17 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from taskyard import settings
+from taskyard.api import wire
+from taskyard.api.app import NOUNS
+from taskyard.api.gate import Entry
+from taskyard.api.noun import Endpoint
 from taskyard.cli import program
 from taskyard.core import errors
 from taskyard.core.errors import TaskyardError, all_errors
@@ -33,6 +38,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": NOTE + "\n".join(_cli()),
         "errors.md": NOTE + "\n".join(_errors()),
+        "addresses.md": NOTE + "\n".join(_http()),
         "settings.md": NOTE + "\n".join(_settings()),
     }
 
@@ -97,15 +103,60 @@ SAMPLES: tuple[TaskyardError, ...] = (
     errors.ServerIdTwice("server-001", "b", 2.0),
     errors.QueueUnknown("email", ["email_queue"]),
     errors.QueueInvalid("email_queue", "max_workers", "cannot be -1", "Give 0 to 10000."),
+    errors.QueueTwice("email_queue"),
     errors.TaskUnknown("email_queue/42"),
+    errors.TableUnknown("mail_tasks"),
     errors.RunUnknown(42),
     errors.ServerUnknown("server-01", ["server-001"]),
     errors.DuplicateTask("invoice-7", "email_queue/42"),
     errors.NotNow("cancel", "task email_queue/42", "completed"),
+    errors.CountChanged(12, 14),
     errors.TaskLost("email_queue/42"),
     errors.WaitTimedOut("email_queue/42", 30),
     errors.TaskFailed("email_queue/42", "failed", "ValueError: no"),
+    errors.ScheduleUnknown("bakcup", ["backup"]),
+    errors.ScheduleInvalid("misfire", '"later" is none of skip, one, all', "Choose one of them."),
+    errors.CronInvalid("61 * * * *", "minute", "61 is outside 0–59", "Give 0–59."),
+    errors.ScheduleTwice("backup"),
+    errors.RuleUnknown("failure", ["failures"]),
+    errors.ChannelUnknown("opss", ["ops"]),
+    errors.IncidentUnknown(42),
+    errors.AlertInvalid('Rule "nightly"', "status", "cannot be 3", "Give 1 (on) or 0 (off)."),
+    errors.NotSent("mail.example refused the connection"),
+    errors.Undeliverable("no such recipient"),
+    errors.AddressRefused("localhost", "it is this machine"),
+    errors.UserUnknown("ana", ["anna"]),
+    errors.TenantUnknown("acmee", ["acme"]),
+    errors.TokenUnknown("k3v7q2xa"),
+    errors.AccessInvalid(
+        'User "anna"', "role", 'role: there is no "admin"', "There are: monitor, operator, …."
+    ),
+    errors.NameTaken('User "anna"'),
+    errors.LastSuperuser("admin"),
     errors.NotAllowed("runs.retry", "monitor"),
+    errors.NotSignedIn(),
+    errors.SignInFailed(),
+    errors.TooManyAttempts(840),
+    errors.TokenEnded("k3v7q2xa", "expired"),
+    errors.PortInUse("127.0.0.1", 9999, 812),
+    errors.UnsafeAddress(
+        "0.0.0.0",  # noqa: S104
+        "passwords and tokens would pass the network in the clear",
+        "Give a certificate (--tls-cert FILE), or say where the proxy is (--behind-proxy CIDR).",
+    ),
+    errors.RequestInvalid(['"queue_name" is required']),
+    errors.NotJson("unexpected end of data (character 2)"),
+    errors.WrongContentType('its Content-Type is "text/plain"'),
+    errors.BodyTooLarge(16_777_216),
+    errors.HostUnknown("jobs.example"),
+    errors.CrossSite("http://evil.example"),
+    errors.AddressUnknown("/api/v1/job"),
+    errors.MethodUnknown("PUT", ["GET", "POST"]),
+    errors.KeyReused("order-7"),
+    errors.KeyBusy("order-7"),
+    errors.NotReady(database=True, server=False),
+    errors.TooManyListeners(200),
+    errors.Unexpected("c97625ac40bf2a6f"),
 )
 """One of each, so that the page shows the very words."""
 
@@ -120,6 +171,17 @@ REASONS = (
         "It waits its turn.",
     ),
     ("TY306", "A machine's clock is off the database's.", "Let both follow NTP."),
+    (
+        "TY318",
+        "A task's last attempt is still being stopped by its server.",
+        "Its handler has to end, or to be isolated.",
+    ),
+    (
+        "TY319",
+        "A task was set to running by SQL; nobody runs it.",
+        "Set its status to 0, or delete it.",
+    ),
+    ("TY309", "A task's tenant is disabled.", "`taskyard tenant enable ID`"),
 )
 """What is no error of a command, but told by `task explain` and `doctor` under a code."""
 
@@ -142,6 +204,41 @@ def _errors() -> Iterator[str]:
     for code, text, fix in REASONS:
         yield f"- **{code}** {text} {fix}"
     yield ""
+
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+
+def _http() -> Iterator[str]:
+    yield "# The addresses of the HTTP API\n"
+    yield (
+        "How to ask, and what all answers have in common, stands under [HTTP](http.md); the fields"
+        " of bodies and\nanswers are in `/openapi.json`. Below an address stands what may follow"
+        " its `?`.\n"
+    )
+    for noun in NOUNS:
+        yield f"## {noun.tag}\n"
+        yield "| address | what it does | needs |\n|---|---|---|"
+        yield from (_address(endpoint) for endpoint in noun.endpoints if endpoint.shown)
+        yield ""
+    yield "## Statuses\n"
+    yield "| status | codes |\n|---|---|"
+    for status, group in groupby(sorted(all_errors(), key=_status), key=_status):
+        yield f"| {status} | {', '.join(f'`{error.code}`' for error in group)} |"
+    yield ""
+
+
+def _status(error: type[TaskyardError]) -> int:
+    return wire.status_of(error)
+
+
+def _address(endpoint: Endpoint) -> str:
+    told = (inspect.getdoc(endpoint.function) or "").partition("\n")[0]
+    names = ", ".join(f"`{parameter.name}`" for parameter in endpoint.takes)
+    needs = endpoint.rule.needs
+    shown = {Entry.OPEN: "nothing", Entry.SIGNED_IN: "a sign-in"}.get(needs, f"`{needs}`")
+    asked = f"<br>{names}" if names else ""
+    return f"| `{endpoint.method} {endpoint.path}` | {told}{asked} | {shown} |"
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -2,6 +2,6 @@
 is measured against.
 
 Claims in batches, awaits a no-op per job, settles in batches; a task row and a run row per job,
-fenced; durable defaults. No retries, leases, runners, limits or logs. `python -m
-benchmarks.reference LANE URL` works until it is ended.
+with the columns and indexes of the contract, fenced; durable defaults. No retries, leases, runners,
+limits, logs or statistics. `python -m benchmarks.reference LANE URL` works until it is ended.
 """

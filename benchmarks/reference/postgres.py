@@ -26,17 +26,38 @@ CREATE TABLE ref_tasks (
   owner varchar(40)
 );
 CREATE INDEX ref_tasks_due ON ref_tasks (priority DESC, schedule_time, id) WHERE status = 0;
+CREATE INDEX ref_tasks_owner ON ref_tasks (owner) WHERE owner IS NOT NULL;
 CREATE TABLE ref_runs (
-  task_id bigint NOT NULL,
-  fence bigint NOT NULL,
-  task_type text NOT NULL,
-  status text NOT NULL,
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  task_table varchar(100),
+  task_id bigint,
+  fence bigint,
+  attempt int NOT NULL,
+  task_type varchar(255) NOT NULL,
+  queue varchar(100),
+  status varchar(20) NOT NULL,
+  origin varchar(20) NOT NULL,
+  tenant_id varchar(64) NOT NULL,
+  server_id varchar(50),
+  session varchar(40),
+  pid bigint,
   payload text,
-  started_at timestamptz NOT NULL,
-  completed_at timestamptz NOT NULL,
-  execution_time double precision NOT NULL,
-  PRIMARY KEY (task_id, fence)
+  output text,
+  error text,
+  memory_usage bigint,
+  cpu_time float8,
+  wait_time float8,
+  execution_time float8,
+  started_at timestamptz,
+  completed_at timestamptz,
+  claimed_at bigint NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL
 );
+CREATE INDEX ref_runs_claimed ON ref_runs (claimed_at, id);
+CREATE INDEX ref_runs_type ON ref_runs (task_type, claimed_at, id);
+CREATE INDEX ref_runs_task ON ref_runs (task_id, task_table);
+CREATE INDEX ref_runs_status ON ref_runs (status, claimed_at, id) WHERE status <> 'completed';
 """
 
 CLAIM = """
@@ -58,10 +79,13 @@ WITH done AS (
   FROM unnest(%s::bigint[], %s::bigint[], %s::float8[], %s::float8[])
     AS d(id, fence, started, ended)
   WHERE t.id = d.id AND t.fence = d.fence
-  RETURNING d.*, t.task_type, t.task_params)
-INSERT INTO ref_runs
-SELECT id, fence, task_type, 'completed', task_params, to_timestamp(started), to_timestamp(ended),
-  ended - started
+  RETURNING d.*, t.task_type, t.task_params, t.retry_count)
+INSERT INTO ref_runs (task_table, task_id, fence, attempt, task_type, queue, status, origin,
+  tenant_id, server_id, session, payload, wait_time, execution_time, started_at, completed_at,
+  claimed_at, created_at, updated_at)
+SELECT 'ref_tasks', id, fence, retry_count + 1, task_type, 'reference', 'completed', 'enqueued',
+  '', 'reference', 'reference', task_params, 0, ended - started, to_timestamp(started),
+  to_timestamp(ended), (started * 1000000)::bigint, now(), now()
 FROM done
 """
 

@@ -27,17 +27,38 @@ CREATE TABLE ref_tasks (
   owner TEXT
 );
 CREATE INDEX ref_tasks_due ON ref_tasks (priority DESC, schedule_time, id) WHERE status = 0;
+CREATE INDEX ref_tasks_owner ON ref_tasks (owner) WHERE owner IS NOT NULL;
 CREATE TABLE ref_runs (
-  task_id INTEGER NOT NULL,
-  fence INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY,
+  task_table TEXT,
+  task_id INTEGER,
+  fence INTEGER,
+  attempt INTEGER NOT NULL,
   task_type TEXT NOT NULL,
+  queue TEXT,
   status TEXT NOT NULL,
+  origin TEXT NOT NULL,
+  tenant_id TEXT NOT NULL,
+  server_id TEXT,
+  session TEXT,
+  pid INTEGER,
   payload TEXT,
-  started_at REAL NOT NULL,
-  completed_at REAL NOT NULL,
-  execution_time REAL NOT NULL,
-  PRIMARY KEY (task_id, fence)
+  output TEXT,
+  error TEXT,
+  memory_usage INTEGER,
+  cpu_time REAL,
+  wait_time REAL,
+  execution_time REAL,
+  started_at TEXT,
+  completed_at TEXT,
+  claimed_at INTEGER NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL
 );
+CREATE INDEX ref_runs_claimed ON ref_runs (claimed_at, id);
+CREATE INDEX ref_runs_type ON ref_runs (task_type, claimed_at, id);
+CREATE INDEX ref_runs_task ON ref_runs (task_id, task_table);
+CREATE INDEX ref_runs_status ON ref_runs (status, claimed_at, id) WHERE status <> 'completed';
 """
 
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -52,8 +73,13 @@ FINISH = (
     f"UPDATE ref_tasks SET status = 2, end_time = {NOW}, owner = NULL WHERE id = ? AND fence = ?"
 )
 RECORD = """
-INSERT INTO ref_runs
-SELECT id, fence, task_type, 'completed', task_params, ?1, ?2, ?2 - ?1
+INSERT INTO ref_runs (task_table, task_id, fence, attempt, task_type, queue, status, origin,
+  tenant_id, server_id, session, payload, wait_time, execution_time, started_at, completed_at,
+  claimed_at, created_at, updated_at)
+SELECT 'ref_tasks', id, fence, retry_count + 1, task_type, 'reference', 'completed', 'enqueued',
+  '', 'reference', 'reference', task_params, 0.0, ?2 - ?1,
+  strftime('%Y-%m-%d %H:%M:%f', ?1, 'unixepoch'),
+  strftime('%Y-%m-%d %H:%M:%f', ?2, 'unixepoch'), CAST(?1 * 1000000 AS INTEGER), end_time, end_time
 FROM ref_tasks WHERE id = ?3 AND fence = ?4 AND status = 2
 """
 

@@ -108,6 +108,8 @@ class HandlerSpec:
     doc: str = ""
     location: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    schedules: tuple[dict[str, Any], ...] = ()
+    """The Schedules that its code declares, as `schedules.definition` reads them."""
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready data."""
@@ -116,7 +118,8 @@ class HandlerSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> HandlerSpec:
         """The spec that `to_dict` wrote."""
-        return cls(**{**data, "retry": RetryPolicy.from_dict(data["retry"])})
+        retry, schedules = RetryPolicy.from_dict(data["retry"]), tuple(data.get("schedules", ()))
+        return cls(**{**data, "retry": retry, "schedules": schedules})
 
     @property
     def at_most_once(self) -> bool:
@@ -155,6 +158,8 @@ class Handler(Generic[P, R]):
         self.name = _checked_name(name)
         self.is_async = inspect.iscoroutinefunction(function)
         self.signature = Signature(name, function, Context)
+        self.schedules: list[dict[str, Any]] = []
+        """The Schedules that are declared for it, each by its fields."""
         self._rules, policy = _retry(options.get("retry", ()) if options else ())
         self._promises = _promises(name, options or {}, policy)
 
@@ -173,9 +178,11 @@ class Handler(Generic[P, R]):
             doc=doc.partition("\n")[0],
             location=self.signature.location,
             parameters=self.signature.schema,
+            schedules=tuple(self.schedules),
             **self._promises,
         )
         self._check_template(spec.excl_key)
+        self._check_schedules()
         return spec
 
     def arguments(self, context: Context, params: str | None) -> dict[str, Any]:
@@ -225,6 +232,16 @@ class Handler(Generic[P, R]):
                     f"Handler {self.name} ({self.signature.location})",
                     f'excl_key names "{name}", which is no parameter',
                 )
+
+    def _check_schedules(self) -> None:
+        for declared in self.schedules:
+            try:
+                self.signature.dump((), declared.get("task_params") or {})
+            except ParamsInvalid as error:
+                raise HandlerImportFailed(
+                    f"Handler {self.name} ({self.signature.location})",
+                    f"the parameters of its schedule {declared['name']} don't fit: {error.text}",
+                ) from None
 
 
 class Registry:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taskyard.core.errors import QueueInvalid, QueueUnknown, TableInvalid
+from taskyard.access import audit, edits
+from taskyard.access.caller import ENGINE, Caller
+from taskyard.access.permissions import Permission
+from taskyard.core.errors import QueueInvalid, QueueTwice, QueueUnknown, TableInvalid
 from taskyard.db import tables
 from taskyard.db.database import Database, Tx
 
@@ -34,6 +38,16 @@ _SETTABLE = (
     "rate_limit",
     "timeout",
 )
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "max_workers": (0, 10_000),
+    "scan_interval": (0.01, 86_400),
+    "status": (0, 1),
+    "rate_limit": (1e-6, 1e6),
+    "timeout": (1e-3, 30 * 86_400),
+}
+"""The smallest and the largest number that a setting may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,19 @@ class Queue:
         return asdict(self)
 
 
-def list_queues(db: Database) -> list[Queue]:
+def list_queues(db: Database, caller: Caller) -> list[Queue]:
+    """All Queues by name; see `load_queues`. Raises NotAllowed."""
+    caller.require(Permission.MONITORING)
+    return load_queues(db)
+
+
+def show_queue(db: Database, caller: Caller, queue_name: str) -> Queue:
+    """One Queue; raises QueueUnknown or NotAllowed."""
+    caller.require(Permission.MONITORING)
+    return get_queue(db, queue_name)
+
+
+def load_queues(db: Database) -> list[Queue]:
     """All Queues by name, each checked; one that cannot be has its `problem` filled in."""
     rows = db.read(lambda tx: tx.all(f"SELECT {_COLUMNS} FROM queue_configs ORDER BY queue_name"))
     return [_checked(row) for row in rows]
@@ -79,15 +105,17 @@ def get_queue(db: Database, name: str) -> Queue:
         )
     )
     if row is None:
-        raise QueueUnknown(name, [q.queue_name for q in list_queues(db)])
+        raise QueueUnknown(name, [q.queue_name for q in load_queues(db)])
     return _checked(row)
 
 
-def create_queue(db: Database, queue_name: str, **settings: Any) -> Queue:
+def create_queue(db: Database, caller: Caller, queue_name: str, **settings: Any) -> Queue:
     """Create a Queue, and its task table (`<queue_name>_tasks` unless `table_name` is given).
 
-    `settings` are the fields of `Queue`. Raises QueueInvalid naming the field, or TableInvalid.
+    `settings` are the fields of `Queue`. Raises QueueInvalid naming the field, TableInvalid or
+    NotAllowed.
     """
+    caller.require(Permission.QUEUES_WRITE)
     if not _NAME.fullmatch(queue_name):
         raise QueueInvalid(
             queue_name,
@@ -103,16 +131,16 @@ def create_queue(db: Database, queue_name: str, **settings: Any) -> Queue:
         f"INSERT INTO queue_configs ({', '.join(names)})"
         f" VALUES ({', '.join(':' + name for name in names)})"
     )
+
+    def work(tx: Tx) -> None:
+        tx.execute(sql, queue_name=queue_name, **fields)
+        _audit(tx, caller, "queue.create", queue_name, None, fields)
+
     try:
-        db.run(lambda tx: tx.execute(sql, queue_name=queue_name, **fields), again=False)
+        db.run(work, again=False)
     except Exception as error:
         if db.dialect.is_duplicate(error):
-            raise QueueInvalid(
-                queue_name,
-                "queue_name",
-                "a queue of this name is there already",
-                "Choose another name.",
-            ) from error
+            raise QueueTwice(queue_name) from error
         raise
     return get_queue(db, queue_name)
 
@@ -123,19 +151,21 @@ def ensure_queue(db: Database, queue_name: str) -> None:
         get_queue(db, queue_name)
     except QueueUnknown:
         try:
-            create_queue(db, queue_name)
+            create_queue(db, ENGINE, queue_name)
         except QueueInvalid:
             get_queue(db, queue_name)  # another Server was faster
 
 
-def update_queue(db: Database, queue_name: str, **settings: Any) -> Queue:
+def update_queue(db: Database, caller: Caller, queue_name: str, **settings: Any) -> Queue:
     """Change settings of a Queue; running Servers follow within `config_sync_interval`."""
+    caller.require(Permission.QUEUES_WRITE)
     current = get_queue(db, queue_name)
     fields = _valid(queue_name, settings)
     if not fields:
         return current
     if "table_name" in fields:
         tables.ensure_table(db, fields["table_name"])
+    edits.notice_queue_edits(db)
     changes = ", ".join(f"{name} = :{name}" for name in fields)
 
     def work(tx: Tx) -> None:
@@ -145,31 +175,39 @@ def update_queue(db: Database, queue_name: str, **settings: Any) -> Queue:
             queue_name=queue_name,
             **fields,
         )
+        before = {name: value for name, value in current.to_dict().items() if name in fields}
+        _audit(tx, caller, "queue.update", queue_name, before, fields)
 
     db.run(work)
     return get_queue(db, queue_name)
 
 
-def pause_queue(db: Database, queue_name: str) -> Queue:
+def pause_queue(db: Database, caller: Caller, queue_name: str) -> Queue:
     """Take nothing more from a Queue; what runs goes on."""
-    return update_queue(db, queue_name, status=0)
+    return update_queue(db, caller, queue_name, status=0)
 
 
-def resume_queue(db: Database, queue_name: str) -> Queue:
+def resume_queue(db: Database, caller: Caller, queue_name: str) -> Queue:
     """Work a Queue again."""
-    return update_queue(db, queue_name, status=1)
+    return update_queue(db, caller, queue_name, status=1)
 
 
-def delete_queue(db: Database, queue_name: str) -> None:
+def delete_queue(db: Database, caller: Caller, queue_name: str) -> None:
     """Delete a Queue's row; its table and Tasks stay."""
-    get_queue(db, queue_name)
-    db.run(
-        lambda tx: tx.execute("DELETE FROM queue_configs WHERE queue_name = :name", name=queue_name)
-    )
+    caller.require(Permission.QUEUES_WRITE)
+    current = get_queue(db, queue_name)
+    edits.notice_queue_edits(db)
+
+    def work(tx: Tx) -> None:
+        tx.execute("DELETE FROM queue_configs WHERE queue_name = :name", name=queue_name)
+        _audit(tx, caller, "queue.delete", queue_name, current.to_dict(), None)
+
+    db.run(work)
 
 
-def adopt_table(db: Database, queue_name: str) -> None:
+def adopt_table(db: Database, caller: Caller, queue_name: str) -> None:
     """Look at a Queue's table anew and make it fit; raises TableInvalid with what is missing."""
+    caller.require(Permission.QUEUES_WRITE)
     queue = get_queue(db, queue_name)
     tables.ensure_table(db, queue.table_name)
     set_problem(db, queue_name, None)
@@ -191,6 +229,18 @@ def default_table(queue_name: str) -> str:
     """Name of the table of a Queue that names none."""
     stem = re.sub(r"\W", "_", queue_name, flags=re.ASCII)
     return f"{'q_' if not stem[:1].isalpha() else ''}{stem}_tasks"[:60]
+
+
+def _audit(
+    tx: Tx,
+    caller: Caller,
+    action: str,
+    queue_name: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+) -> None:
+    audit.write(tx, caller, action, f"queue/{queue_name}", before=before, after=after)
+    edits.remember(tx, queue_name)
 
 
 def _checked(row: tuple[Any, ...]) -> Queue:
@@ -218,11 +268,11 @@ def _valid(queue_name: str, settings: dict[str, Any]) -> dict[str, Any]:
     checks = {
         "table_name": _text(100),
         "server_id": _text(50),
-        "max_workers": _number(0, 10_000, whole=True),
-        "scan_interval": _number(0.01, 86_400),
-        "status": _number(0, 1, whole=True),
-        "rate_limit": _number(1e-6, 1e6, null=True),
-        "timeout": _number(1e-3, 30 * 86_400, null=True),
+        "max_workers": _number(*RANGES["max_workers"], whole=True),
+        "scan_interval": _number(*RANGES["scan_interval"]),
+        "status": _number(*RANGES["status"], whole=True),
+        "rate_limit": _number(*RANGES["rate_limit"], null=True),
+        "timeout": _number(*RANGES["timeout"], null=True),
     }
     fields = {}
     for name, value in settings.items():

@@ -12,12 +12,16 @@ import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from taskyard.access import audit
+from taskyard.access.caller import Caller
+from taskyard.access.permissions import Permission
 from taskyard.core.errors import ServerUnknown
 from taskyard.core.version import VERSION
 from taskyard.db.database import Database, Tx
@@ -93,6 +97,28 @@ class SessionRow:
         found: list[dict[str, Any]] = json.loads(self.handlers) if self.handlers else []
         return found
 
+    def trouble(self) -> str:
+        """What is wrong with its application, in one line; '' when nothing is."""
+        found = json.loads(self.problems) if self.problems else []
+        return "; ".join(str(problem.get("text", problem)) for problem in found)
+
+    def shown(self) -> dict[str, Any]:
+        """What people see of it; "late" is a state of those that are silent beyond their lease."""
+        return {
+            "server_id": self.server_id,
+            "state": self.state if self.alive or self.state == "dead" else "late",
+            "host": self.host,
+            "pid": self.pid,
+            "session": self.session,
+            "runners": self.runners,
+            "handlers": len(self.specs()),
+            "started_at": datetime.fromtimestamp(self.started_at, UTC),
+            "beat_age": round(self.beat_age, 3),
+            "lease_left": round(self.lease_left, 3),
+            "version": self.version,
+            "problems": self.trouble() or None,
+        }
+
 
 def new_session() -> str:
     """A Session's id: random, never reused."""
@@ -164,7 +190,13 @@ def sessions(db: Database, *, dead: bool = False) -> list[SessionRow]:
     return db.read(lambda tx: _rows(tx, where + " ORDER BY started_at, session"))
 
 
-def list_servers(db: Database, *, dead: bool = False) -> list[SessionRow]:
+def list_servers(db: Database, caller: Caller, *, dead: bool = False) -> list[SessionRow]:
+    """The newest Session of each Server; see `newest_sessions`. Raises NotAllowed."""
+    caller.require(Permission.MONITORING)
+    return newest_sessions(db, dead=dead)
+
+
+def newest_sessions(db: Database, *, dead: bool = False) -> list[SessionRow]:
     """The newest Session of each Server, by server_id; with `dead`, also of those that are gone."""
     newest = {row.server_id: row for row in sessions(db, dead=dead) if row.kind == "server"}
     return [newest[name] for name in sorted(newest)]
@@ -203,21 +235,31 @@ def forget_old(db: Database, seconds: float) -> int:
 
 
 def close(db: Database, session: str) -> None:
-    """End this process's own Session, in order: nothing runs under it any more."""
-    certify_gone(db, session)
+    """End this process's own Session, in order: nothing runs under it any more.
+
+    It gives the rest of its lease back, which tells it from one that died.
+    """
+    sql = "UPDATE ty_servers SET state = 'dead', lease_until = beat_at WHERE session = :session"
+    db.run(lambda tx: tx.execute(sql, session=session))
 
 
-def drain(db: Database, server_id: str) -> int:
+def drain(db: Database, caller: Caller, server_id: str) -> int:
     """Ask a Server to take no more Tasks and to stop when those it has are done."""
-    hit = db.run(
-        lambda tx: tx.execute(
+    caller.require(Permission.SERVERS_WRITE)
+
+    def work(tx: Tx) -> int:
+        hit = tx.execute(
             "UPDATE ty_servers SET state = 'draining'"
             " WHERE server_id = :server_id AND state = 'live' AND kind = 'server'",
             server_id=server_id,
         )
-    )
+        if hit:
+            audit.write(tx, caller, "server.drain", f"server/{server_id}")
+        return hit
+
+    hit = db.run(work)
     if not hit and not any(row.server_id == server_id for row in sessions(db)):
-        raise ServerUnknown(server_id, [row.server_id for row in list_servers(db)])
+        raise ServerUnknown(server_id, [row.server_id for row in newest_sessions(db)])
     return hit
 
 

@@ -13,6 +13,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlencode
@@ -30,6 +31,7 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -90,7 +92,33 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _words(value: Any) -> Any:
+    """A list that may be written as a text with commas."""
+    if not isinstance(value, str):
+        return value
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        try:
+            ip_network(word)
+        except ValueError as error:
+            raise ValueError(f'{error}; write a network like "10.0.0.0/8"') from None
+    return words
+
+
+def _hosts(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        if "/" in word:
+            _networks((word,))
+        elif not re.fullmatch(r"[\w.-]+|\[?[0-9A-Fa-f:.]+\]?", word):
+            raise ValueError(f'"{word}" is no host like "chat.example.com", and no network')
+    return words
+
+
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Name = Annotated[str, Field(min_length=1, max_length=50)]
 
 
@@ -105,6 +133,9 @@ class Retention(BaseModel):
     """Age in seconds at which a finished run is removed; None keeps it."""
     tasks_max_age: Seconds | None = None
     """Age in seconds, since their end, at which ended tasks are removed; None keeps them."""
+    audit_max_age: Seconds | None = None
+    """Age in seconds at which the audit's rows are removed, by servers each hour; None keeps
+    them."""
 
 
 class Settings(BaseSettings):
@@ -133,6 +164,21 @@ class Settings(BaseSettings):
     """The address that the API and the console listen on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9999
     """The port of the API and the console."""
+    tls_cert: Path | None = None
+    """File with the certificate (PEM) that the API shows; with it, it speaks HTTPS only."""
+    tls_key: Path | None = None
+    """File with the key of `tls_cert`; None finds it in the same file."""
+    behind_proxy: Annotated[Words, AfterValidator(_networks)] = ()
+    """Networks (CIDR, with commas) of the reverse proxies that end TLS; only what they say of a
+    client (X-Forwarded-For, X-Forwarded-Proto) is believed."""
+    allowed_hosts: Words = ()
+    """Names (with commas) that requests may be for, beside localhost, `host` and `public_url`."""
+    max_body: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """Bytes that the body of a request may have."""
+    open_docs: bool = False
+    """Whether /docs and /openapi.json are shown without sign-in."""
+    open_metrics: bool = False
+    """Whether /metrics is shown without sign-in; else it needs the permission `monitoring`."""
     runners: int = Field(default_factory=_cores, ge=1)
     """Runner processes that share the work; default one a usable core."""
     thread_slots: Annotated[int, Field(ge=1)] = 40
@@ -172,10 +218,20 @@ class Settings(BaseSettings):
     public_url: str | None = None
     """Under which address people reach the console, for links in mails."""
     smtp_host: str | None = None
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 25
+    """The mail server that alerts are sent by; None sends no mails."""
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    """The port of the mail server: usually 587 with `starttls`, 465 with `ssl`, 25 with `none`."""
+    smtp_tls: Literal["starttls", "ssl", "none"] = "starttls"
+    """How the talk with the mail server is encrypted: after its start, from the start, or not."""
     smtp_user: str | None = None
+    """The name to sign in with at the mail server; None does not sign in."""
     smtp_password: str | None = None
+    """The password of `smtp_user`."""
     smtp_from: str | None = None
+    """The sender of mails, like "Taskyard <jobs@example.com>"; None is taskyard@ this machine."""
+    alert_hosts: Annotated[Words, AfterValidator(_hosts)] = ()
+    """Hosts and networks (CIDR, with commas) that alerts may go to although they are not public, or
+    are chosen by a channel's address; a cloud's metadata address only if it is listed itself."""
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -216,6 +272,18 @@ class Settings(BaseSettings):
         """Return (name, value, source) of each setting, secrets masked, for `config show`."""
         flat = _flat({name: getattr(self, name) for name in type(self).model_fields})
         return [(name, _masked(name, value), self.source(name)) for name, value in flat.items()]
+
+    def to_json(self) -> str:
+        """All values, secrets too, and where each came from: for a process of our own."""
+        return json.dumps({"values": self.model_dump(mode="json"), "sources": self._sources})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The settings that `to_json` wrote."""
+        told = json.loads(text)
+        settings = cls(**told["values"])
+        settings._sources.update(told["sources"])
+        return settings
 
     @property
     def beat(self) -> float:
@@ -348,7 +416,7 @@ def _anchor(values: dict[str, Any], sources: dict[str, str], home: Path, start: 
     """
     values.setdefault("folder", home)
     values.setdefault("database_url", Settings.model_fields["database_url"].default)
-    for name in ("database_url", "folder", "log_dir", "spool_dir"):
+    for name in ("database_url", "folder", "log_dir", "spool_dir", "tls_cert", "tls_key"):
         value = values.get(name)
         if not isinstance(value, str | Path):
             continue

@@ -22,13 +22,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import random
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,17 +35,16 @@ from typing import Any, TypeAlias
 from taskyard import servers
 from taskyard.context import Call, Context, Transaction
 from taskyard.core.durations import Duration, parse_duration
-from taskyard.core.lifecycle import Attempt, Kind, Outcome, TaskStatus, decide
+from taskyard.core.lifecycle import Kind, Outcome
 from taskyard.core.payload import load_params, load_result
 from taskyard.db import migrate
 from taskyard.db.database import Database
-from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.db.rows import ClaimedRow
 from taskyard.engine.attempt import Live, Row, run_async, run_sync
-from taskyard.engine.masking import masked_payload
+from taskyard.engine.ending import ending_of
 from taskyard.engine.measure import LoopMeter, ThreadMeter
 from taskyard.engine.transaction import Transactions
-from taskyard.handlers import HandlerSpec
-from taskyard.queues import Queue, ensure_queue, list_queues
+from taskyard.queues import Queue, ensure_queue, load_queues
 from taskyard.runs import progress
 from taskyard.runs.ids import RunIds
 from taskyard.tasks import track
@@ -211,7 +209,7 @@ class Stage:
     # --- Below -----------------------------------------------------------------------------------
 
     def _queues(self) -> list[Queue]:
-        return list_queues(self._yard.database)
+        return load_queues(self._yard.database)
 
     def _waiting(self, queue: Queue) -> list[Enqueued]:
         sql = (
@@ -288,11 +286,11 @@ class Stage:
         return Live(call, self._yard.registry.get(row.task_type), self._reporter)
 
     def _settle(self, queue: Queue, row: ClaimedRow, told: Row) -> Ran:
-        outcome = Outcome(told[0], Kind(told[1]), *told[2:])
+        outcome = replace(Outcome(told[0], Kind(told[1]), *told[2:]), pid=os.getpid())
         spec = self._yard.registry.get(row.task_type).spec
         status = "completed"
         if outcome.kind is not Kind.SETTLED:
-            ending = _ending(row, spec, outcome)
+            ending = ending_of(row, spec, outcome, claimed=time.monotonic(), max_crashes=5)
             place = Place(queue.table_name, queue.queue_name, SESSION, "rehearsal")
             settle(self._yard.database, place, [ending], lambda _: row)
             status = ending.run_status
@@ -326,41 +324,6 @@ class _Reporter:
 
     def transaction(self, context: Context) -> AbstractContextManager[Transaction]:
         return self._transactions.open(context)
-
-
-def _ending(row: ClaimedRow, spec: HandlerSpec, outcome: Outcome) -> Ending:
-    attempt = Attempt(
-        row.retry_count,
-        row.max_retries,
-        row.crashes,
-        row.retry_interval,
-        spec.at_most_once,
-        spec.retry,
-    )
-    verdict = decide(outcome, attempt, max_crashes=5, random=random.random)
-    started, finished = outcome.started, outcome.finished
-    done = verdict.task_status is TaskStatus.COMPLETED
-    return Ending(
-        id=row.id,
-        fence=row.fence,
-        run_id=row.run_id,
-        attempt=row.retry_count + 1,
-        task_status=int(verdict.task_status),
-        retry_count=verdict.retry_count,
-        crashes=verdict.crashes,
-        delay=verdict.delay,
-        error_msg=None if done else verdict.error,
-        run_status=verdict.run_status.value,
-        output=outcome.output,
-        error=verdict.error,
-        payload=masked_payload(spec, row.task_params),
-        age=None if started is None else time.monotonic() - started,
-        duration=None if started is None or finished is None else finished - started,
-        wait=row.waited,
-        cpu_time=outcome.cpu_time,
-        memory=outcome.memory,
-        pid=os.getpid(),
-    )
 
 
 def _checked(ran: list[Ran], allow_failures: bool) -> list[Ran]:

@@ -19,6 +19,7 @@ from typing import (
     Any,
     Concatenate,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
     TypeAlias,
@@ -31,6 +32,7 @@ from typing import (
 
 import orjson
 
+from taskyard.access.caller import LOCAL
 from taskyard.context import Context
 from taskyard.core.durations import Duration, parse_duration
 from taskyard.core.errors import ParamsInvalid
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Params: TypeAlias = Mapping[str, Any] | None
 
@@ -74,6 +77,45 @@ class TaskOptions(TypedDict, total=False):
     """A fixed wait before each retry instead of the handler's policy."""
     connection: Any
     """A DB-API or SQLAlchemy connection, or a session: the Task is part of its transaction."""
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What `yard.schedule(…)` takes beside its rule; see `docs/reference/schedules.md`."""
+
+    name: str
+    """Its name; default is the handler's. A second schedule of a handler needs one."""
+    params: Mapping[str, Any]
+    """The parameters that the handler gets."""
+    interval: Duration
+    """Instead of a rule: how far its fires are apart."""
+    dialect: Literal["unix", "quartz"]
+    """How the rule is read; default "unix"."""
+    time_zone: str
+    """The IANA zone whose clock it goes by; default is the setting `default_time_zone`."""
+    misfire: Literal["skip", "one", "all"]
+    """What becomes of instants that nobody was there for; default "one"."""
+    misfire_window: Duration
+    """How far back it catches up."""
+    overlap: Literal["allow", "skip", "queue", "replace"]
+    """What a fire does while the one before is still going on; default "allow"."""
+    jitter: Duration
+    """The Task starts at a random moment within that time."""
+    start_at: datetime
+    """It fires then or later."""
+    end_at: datetime
+    """It fires then or earlier."""
+    queue: str
+    """The Queue of its Tasks; default is the handler's."""
+    retry_count: int
+    """How many attempts may follow the first; default is the handler's."""
+    retry_interval: Duration
+    """A fixed wait before each retry."""
+    timeout: Duration
+    """Time limit of an attempt; default is the handler's."""
+    monitor_timeout: Duration
+    """After so long an alert is raised, and the run goes on."""
+    tenant_id: str
+    """Whose it is; default '', the platform's."""
 
 
 class TaskHandle:
@@ -117,13 +159,13 @@ class TaskHandle:
         """End it if it is pending, stop it if it is running. Raises NotNow if it has ended."""
         from taskyard.tasks import manage
 
-        manage.cancel(self._database, self._ref, why)
+        manage.cancel(self._database, LOCAL, self._ref, why)
 
     def retry(self) -> None:
         """Run it again, with all its attempts. Raises NotNow if it has not ended."""
         from taskyard.tasks import manage
 
-        manage.retry(self._database, self._ref)
+        manage.retry(self._database, LOCAL, self._ref)
 
     def runs(self) -> list[dict[str, Any]]:
         """Its Runs, the newest first, as rows of `ty_runs` with payload, output and error."""
@@ -131,7 +173,7 @@ class TaskHandle:
         from taskyard.runs import browse
 
         query = Query({"task": self.ref}, limit=500, large=("payload", "output", "error"))
-        return browse.list_runs(self._database, query).rows
+        return browse.read_runs(self._database, query).rows
 
 
 class TaskFunction(Handler[P, R]):
@@ -213,6 +255,25 @@ class Yard(Application):
 
         return cast("Register", register)
 
+    def schedule(
+        self, rule: str | None = None, **options: Unpack[ScheduleOptions]
+    ) -> Callable[[T], T]:
+        """Let the decorated handler be enqueued by the clock; stands above `@yard.handler`.
+
+        `rule` is a cron expression, `@daily` and its like, or `@every 90s`. Servers bring the
+        database in step with the code when they start. Raises ScheduleInvalid or CronInvalid, which
+        name the field, TypeError for what is no handler, ValueError for a name that is taken.
+        """
+        from taskyard.schedules.declaring import declare
+
+        def register(handler: T) -> T:
+            if not isinstance(handler, Handler):
+                raise TypeError(f"@yard.schedule stands above @yard.handler(…), not on {handler!r}")
+            declare(handler, rule, options)
+            return handler
+
+        return register
+
     # --- Tasks -----------------------------------------------------------------------------------
 
     def enqueue(
@@ -240,7 +301,7 @@ class Yard(Application):
 
         connection = options.get("connection")
         new = [self._new_task(name, self._text(name, params), options) for name, params in tasks]
-        refs = enqueue_many(self.database, new, connection=connection)
+        refs = enqueue_many(self.database, LOCAL, new, connection=connection)
         return [TaskHandle(self.database, ref) for ref in refs if ref is not None]
 
     def task(self, ref: str) -> TaskHandle:
@@ -312,7 +373,7 @@ class Yard(Application):
         from taskyard.tasks.enqueue import enqueue
 
         task = self._new_task(task_type, text, options)
-        ref = enqueue(self.database, task, connection=options.get("connection"))
+        ref = enqueue(self.database, LOCAL, task, connection=options.get("connection"))
         return TaskHandle(self.database, ref)
 
     def _text(self, task_type: str, params: Params) -> str | None:

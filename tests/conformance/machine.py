@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from conformance.reference import CANCELLED, COMPLETED, ONCE, PENDING, RUNNING, Reference, Row, Run
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import DuplicateTask, NotNow
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, decide
 from taskyard.db.database import Database, Tx
@@ -108,7 +109,7 @@ class Machine:
             if row.unique_key and row.unique_key == fields["unique_key"] and row.status < COMPLETED
         ]
         try:
-            ref = enqueue(self.db, NewTask(queue=QUEUE, retry_interval=0.0, **fields))
+            ref = enqueue(self.db, LOCAL, NewTask(queue=QUEUE, retry_interval=0.0, **fields))
         except DuplicateTask:
             assert twin
         else:
@@ -233,7 +234,7 @@ class Machine:
         for task_id in _one(sorted(self.model.rows), which):
             row = self.model.rows[task_id]
             try:
-                manage.cancel(self.db, TaskRef(QUEUE, TABLE, task_id))
+                manage.cancel(self.db, LOCAL, TaskRef(QUEUE, TABLE, task_id))
             except NotNow:
                 assert row.status >= COMPLETED
             else:
@@ -245,7 +246,7 @@ class Machine:
         for task_id in _one(self._without_live_twin(), which):
             row = self.model.rows[task_id]
             try:
-                manage.retry(self.db, TaskRef(QUEUE, TABLE, task_id))
+                manage.retry(self.db, LOCAL, TaskRef(QUEUE, TABLE, task_id))
             except NotNow:
                 assert row.status < COMPLETED or row.owner
             else:

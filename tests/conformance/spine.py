@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, decide
 from taskyard.db import migrate
 from taskyard.db.database import Database
@@ -69,7 +70,7 @@ class Spine:
 
     def ref(self, task_type: str = "work", **task: Any) -> TaskRef:
         """A Task by the verb; returns where it is."""
-        return enqueue(self.db, NewTask(task_type, **task))
+        return enqueue(self.db, LOCAL, NewTask(task_type, **task))
 
     def put_many(self, count: int, task_type: str = "work", **task: Any) -> list[int]:
         """Many Tasks alike; an `excl_key` may have `{n}` in it."""
@@ -78,7 +79,7 @@ class Spine:
             NewTask(task_type, excl_key=None if key is None else key.format(n=n), **task)
             for n in range(count)
         ]
-        return [ref.id for ref in enqueue_many(self.db, tasks) if ref]
+        return [ref.id for ref in enqueue_many(self.db, LOCAL, tasks) if ref]
 
     def insert(self, table: str = TABLE, **columns: Any) -> int:
         """A Task by plain SQL with these columns and no others; returns its id."""

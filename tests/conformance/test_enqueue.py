@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.spine import TABLE, Spine, together
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import DuplicateTask, ParamsInvalid, QueueUnknown, TableInvalid
 from taskyard.core.lifecycle import Kind
 from taskyard.tasks import manage
@@ -59,7 +60,7 @@ def test_many_tasks_come_back_in_the_order_given(spine: Spine) -> None:
         NewTask("work", task_params=f'"{n}"', queue="other" if n % 3 == 0 else "default")
         for n in range(2_500)
     ]
-    refs = enqueue_many(spine.db, tasks)
+    refs = enqueue_many(spine.db, LOCAL, tasks)
     stored = {
         (table, row["id"]): row["task_params"]
         for table in (TABLE, "other_tasks")
@@ -72,7 +73,7 @@ def test_many_tasks_come_back_in_the_order_given(spine: Spine) -> None:
 def test_many_tasks_are_stored_all_or_none(spine: Spine) -> None:
     tasks = [NewTask("work"), NewTask("work", unique_key="k"), NewTask("work", max_retries=2**70)]
     with pytest.raises(Exception, match=r".+"):
-        enqueue_many(spine.db, tasks)
+        enqueue_many(spine.db, LOCAL, tasks)
     assert spine.column("id") == []
 
 
@@ -85,19 +86,19 @@ def test_a_key_that_no_column_holds_is_refused_everywhere_alike(spine: Spine) ->
     with pytest.raises(ParamsInvalid, match="task_type"):
         spine.put("x" * 256)
     with pytest.raises(ParamsInvalid, match="unique_key"):
-        enqueue_many(spine.db, [NewTask("work"), NewTask("work", unique_key="x" * 200)])
+        enqueue_many(spine.db, LOCAL, [NewTask("work"), NewTask("work", unique_key="x" * 200)])
     assert len(spine.column("id")) == 1
 
 
 def test_many_large_parameters_go_in_at_once(spine: Spine) -> None:
     """20 MiB in one call: more than a packet of MySQL may have (16 MiB)."""
     text = '"' + "x" * (1024 * 1024 - 2) + '"'
-    enqueue_many(spine.db, [NewTask("work", task_params=text)] * 20)
+    enqueue_many(spine.db, LOCAL, [NewTask("work", task_params=text)] * 20)
     assert spine.value(f"SELECT COUNT(*) FROM {TABLE} WHERE LENGTH(task_params) = 1048576") == 20
 
 
 def test_an_empty_list_of_tasks_is_no_mistake(spine: Spine) -> None:
-    assert enqueue_many(spine.db, []) == []
+    assert enqueue_many(spine.db, LOCAL, []) == []
 
 
 def test_an_unknown_queue_is_an_error_that_names_the_nearest(spine: Spine) -> None:
@@ -211,7 +212,7 @@ def test_unique_keys_are_compared_byte_by_byte(spine: Spine) -> None:
 def test_bulk_skips_duplicates_and_says_which(spine: Spine) -> None:
     spine.put(unique_key="b")
     given: list[str | None] = ["a", "b", "a", None, "c", None]
-    refs = enqueue_many(spine.db, [NewTask("work", unique_key=key) for key in given])
+    refs = enqueue_many(spine.db, LOCAL, [NewTask("work", unique_key=key) for key in given])
     assert [ref is not None for ref in refs] == [True, False, False, True, True, True]
     assert sorted(str(key) for key in spine.column("unique_key")) == [
         "None",
@@ -240,6 +241,6 @@ def test_a_retry_of_an_ended_task_whose_key_is_taken_anew_is_refused(spine: Spin
     spine.finish(spine.take(first.id))
     second = spine.ref(unique_key="daily")
     with pytest.raises(DuplicateTask) as caught:
-        manage.retry(spine.db, first)
+        manage.retry(spine.db, LOCAL, first)
     assert caught.value.existing == str(second)
     assert spine.row(first.id)["status"] == 2

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from conformance.past import Past
 from taskyard import servers
+from taskyard.access.caller import LOCAL, Caller
+from taskyard.access.permissions import ROLES, Role
 from taskyard.core.errors import TaskUnknown
 from taskyard.tasks.enqueue import TaskRef
 from taskyard.tasks.explain import Reason, explain
@@ -35,7 +37,7 @@ def change(past: Past, sql: str, table: str = "queue_configs") -> None:
 
 
 def reasons(past: Past, task: int) -> list[Reason]:
-    return explain(past.db, TaskRef("default", "default_tasks", task))
+    return explain(past.db, LOCAL, TaskRef("default", "default_tasks", task))
 
 
 def held(past: Past, task: int) -> dict[str, str]:
@@ -102,7 +104,7 @@ def test_servers_that_are_not_there_are_missed(past: Past) -> None:
     assert held(past, task) == {"server": "Its queue is pinned to b, not alive."}
     server(past, "b")
     assert held(past, task) == {}
-    servers.drain(past.db, "b")
+    servers.drain(past.db, LOCAL, "b")
     assert list(held(past, task)) == ["server"]
 
 
@@ -130,6 +132,69 @@ def test_the_holder_of_an_exclusive_key_is_named(past: Past) -> None:
         "key": f'Task default/{holder} runs with its key "k".'
     }
     assert held(past, past.task(excl_key="j")) == {}
+
+
+def test_a_holder_of_another_tenant_is_not_named(past: Past) -> None:
+    server(past)
+    past.live(1, excl_key="k", tenant_id="beta")
+    ref = TaskRef("default", "default_tasks", past.task(excl_key="k", tenant_id="acme"))
+    viewer = Caller("v", Role.VIEWER.value, ROLES[Role.VIEWER], frozenset({"acme"}))
+    (found,) = [reason for reason in explain(past.db, viewer, ref) if reason.holds]
+    assert found.text == 'Another task runs with its key "k".'
+    past.live(2, excl_key="j", tenant_id="acme", owner="t")
+    ref = TaskRef("default", "default_tasks", past.task(excl_key="j", tenant_id="acme"))
+    (found,) = [reason for reason in explain(past.db, viewer, ref) if reason.holds]
+    assert found.text.startswith("Task default/")
+
+
+def disabled_queue(past: Past) -> int:
+    change(past, "status = 0")
+    return past.task(task_type="unknown")
+
+
+def absent_server(past: Past) -> int:
+    change(past, "server_id = 'gone'")
+    return past.task(task_type="unknown")
+
+
+def tomorrow(past: Past) -> int:
+    task = past.task()
+    change(past, f"schedule_time = {past.db.dialect.after('86400')}", "default_tasks")
+    change(past, "status = 0")
+    return task
+
+
+def unknown_handler(past: Past) -> int:
+    change(past, "max_workers = 0")
+    return past.task(task_type="unknown")
+
+
+def held_key(past: Past) -> int:
+    change(past, "max_workers = 5, rate_limit = 0.001")
+    past.live(1, excl_key="k")
+    return past.task(excl_key="k")
+
+
+@pytest.mark.parametrize(
+    ("situation", "check", "code"),
+    [
+        (disabled_queue, "queue", "TY301"),
+        (absent_server, "server", "TY302"),
+        (tomorrow, "due", "TY304"),
+        (unknown_handler, "handler", "TY201"),
+        (held_key, "key", "TY305"),
+    ],
+)
+def test_the_first_reason_that_holds_a_task_is_marked_and_has_a_remedy(
+    past: Past, situation: Callable[[Past], int], check: str, code: str
+) -> None:
+    server(past)
+    found = reasons(past, situation(past))
+    (first,) = [reason for reason in found if reason.first]
+    assert (first.check, first.code, first.holds) == (check, code, True)
+    assert first == next(reason for reason in found if reason.holds)
+    for reason in found:
+        assert not reason.holds or (reason.code and reason.text and reason.fix)
 
 
 def test_a_rate_that_is_reached_says_when_the_next_may_start(past: Past) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conformance.spine import Spine
 from harness.waiting import stays_true, wait_until
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.engine.heart import Heart
 from taskyard.engine.server import Life
 
@@ -118,7 +119,7 @@ def test_a_session_that_is_asked_to_drain_is_told(
     spine: Spine, heart: Heart, drained: threading.Event
 ) -> None:
     assert not drained.is_set()
-    assert servers.drain(spine.db, "server-life") == 1
+    assert servers.drain(spine.db, LOCAL, "server-life") == 1
     wait_until(drained.is_set, 5, "it is told")
     assert heart.trusted()
 

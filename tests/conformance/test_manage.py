@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conformance.spine import Spine, ended
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import (
     NotNow,
     QueueUnknown,
@@ -34,7 +35,7 @@ def test_a_task_is_found_by_its_name(spine: Spine) -> None:
 
 def test_a_pending_task_is_cancelled_at_once(spine: Spine) -> None:
     ref = spine.ref(unique_key="k")
-    state = manage.cancel(spine.db, ref, "not wanted")
+    state = manage.cancel(spine.db, LOCAL, ref, "not wanted")
     assert (state.status, state.error, state.ended) == (TaskStatus.CANCELLED, "not wanted", True)
     assert spine.row(ref.id)["end_time"] is not None
     assert spine.claim() == [] and spine.runs() == []
@@ -46,7 +47,7 @@ def test_a_running_task_is_cancelled_and_stays_its_servers_until_it_stopped(
 ) -> None:
     ref = spine.ref()
     row = spine.take(ref.id)
-    state = manage.cancel(spine.db, ref)
+    state = manage.cancel(spine.db, LOCAL, ref)
     assert (state.status, state.owner, state.ended) == (TaskStatus.CANCELLED, "me", False)
     assert spine.settle(ended(row, Kind.CANCELLED, error="stopped")).superseded == [ref.id]
     assert manage.state(spine.db, ref).ended
@@ -56,7 +57,7 @@ def test_a_running_task_is_cancelled_and_stays_its_servers_until_it_stopped(
 def test_a_result_that_comes_after_a_cancel_does_not_count(spine: Spine) -> None:
     ref = spine.ref()
     row = spine.take(ref.id)
-    manage.cancel(spine.db, ref)
+    manage.cancel(spine.db, LOCAL, ref)
     spine.settle(ended(row, output='"late"'))
     assert manage.state(spine.db, ref).status is TaskStatus.CANCELLED
     assert spine.statuses(ref.id) == ["cancelled"]
@@ -66,7 +67,7 @@ def test_what_has_ended_cannot_be_cancelled(spine: Spine) -> None:
     ref = spine.ref()
     spine.finish(spine.take(ref.id))
     with pytest.raises(NotNow, match="completed"):
-        manage.cancel(spine.db, ref)
+        manage.cancel(spine.db, LOCAL, ref)
     assert spine.row(ref.id)["status"] == 2
 
 
@@ -75,7 +76,7 @@ def test_a_task_that_has_ended_runs_again_with_all_its_attempts(spine: Spine) ->
         ref = spine.ref(max_retries=1)
         spine.finish(spine.take(ref.id), Kind.FAILED, error="x", delay=0.0)
         spine.finish(spine.take(ref.id), end, error="y")
-        state = manage.retry(spine.db, ref)
+        state = manage.retry(spine.db, LOCAL, ref)
         assert (state.status, state.retry_count, state.error) == (TaskStatus.PENDING, 0, None)
         row = spine.take(ref.id)
         assert (row.fence, row.retry_count, row.origin) == (3, 0, "manual")
@@ -87,7 +88,7 @@ def test_a_parked_task_runs_again_with_its_crashes_forgotten(spine: Spine) -> No
     ref = spine.ref()
     spine.finish(spine.take(ref.id), Kind.SUSPECTED, error="died", max_crashes=1)
     assert spine.row(ref.id)["status"] == 3
-    manage.retry(spine.db, ref)
+    manage.retry(spine.db, LOCAL, ref)
     row = spine.take(ref.id)
     assert (row.crashes, row.suspect) == (0, 0)
 
@@ -95,13 +96,13 @@ def test_a_parked_task_runs_again_with_its_crashes_forgotten(spine: Spine) -> No
 def test_what_has_not_ended_cannot_be_run_again(spine: Spine) -> None:
     ref = spine.ref()
     with pytest.raises(NotNow, match="pending"):
-        manage.retry(spine.db, ref)
+        manage.retry(spine.db, LOCAL, ref)
     spine.take(ref.id)
     with pytest.raises(NotNow, match="running"):
-        manage.retry(spine.db, ref)
-    manage.cancel(spine.db, ref)
+        manage.retry(spine.db, LOCAL, ref)
+    manage.cancel(spine.db, LOCAL, ref)
     with pytest.raises(NotNow):  # Its handler has not stopped yet.
-        manage.retry(spine.db, ref)
+        manage.retry(spine.db, LOCAL, ref)
 
 
 def test_waiting_gives_the_output_or_says_how_it_ended(spine: Spine) -> None:

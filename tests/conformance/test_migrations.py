@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from conformance.spine import together
 from harness.sql import Database as Stranger
 from taskyard import queues
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import SchemaNewer, SchemaOld
 from taskyard.db import migrate
 from taskyard.db.database import Database
@@ -216,13 +217,13 @@ def test_a_queue_configs_that_is_there_is_adopted_with_its_rows(
     stranger.run(insert, "email_queue", "email_tasks", 10)
     migrate.upgrade(db)
     stranger.run(insert, "report_queue", "report_tasks", 3)
-    found = {queue.queue_name: queue for queue in queues.list_queues(db)}
+    found = {queue.queue_name: queue for queue in queues.list_queues(db, LOCAL)}
     assert sorted(found) == ["email_queue", "report_queue"]
     assert [found[name].max_workers for name in sorted(found)] == [10, 3]
     assert all(queue.enabled and queue.rate_limit is None for queue in found.values())
-    queues.update_queue(db, "email_queue", rate_limit=2.5, timeout=10, scan_interval=3)
+    queues.update_queue(db, LOCAL, "email_queue", rate_limit=2.5, timeout=10, scan_interval=3)
     queue = queues.get_queue(db, "email_queue")
     assert (queue.rate_limit, queue.timeout, queue.scan_interval) == (2.5, 10.0, 3.0)
     queues.set_problem(db, "email_queue", "x" * 2_000)
     assert queues.get_queue(db, "email_queue").problem == "x" * 2_000
-    queues.create_queue(db, "fresh")
+    queues.create_queue(db, LOCAL, "fresh")

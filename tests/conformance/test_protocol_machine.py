@@ -30,7 +30,7 @@ from taskyard.db.database import Tx
 from taskyard.db.rows import Claim, ClaimedRow, Ending, Settlement
 from taskyard.db.sqlite import SQLite
 from taskyard.queues import ensure_queue
-from taskyard.tasks import manage, rescue, settle
+from taskyard.tasks import change, rescue, settle
 
 Act = tuple[Any, ...]
 
@@ -322,12 +322,12 @@ def a_key_by_status(patch: pytest.MonkeyPatch) -> None:
 
 
 def cancel_clears_the_owner(patch: pytest.MonkeyPatch) -> None:
-    sql = manage._CANCEL_RUNNING
-    patch.setattr(manage, "_CANCEL_RUNNING", sql.replace("SET status", "SET owner = NULL, status"))
+    sql = change._CANCEL_RUNNING
+    patch.setattr(change, "_CANCEL_RUNNING", sql.replace("SET status", "SET owner = NULL, status"))
 
 
 def retry_what_still_runs(patch: pytest.MonkeyPatch) -> None:
-    without(patch, manage, "_RETRY", " AND owner IS NULL")
+    without(patch, change, "_RETRY", " AND owner IS NULL")
 
 
 GUARDS = [

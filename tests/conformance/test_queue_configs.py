@@ -9,6 +9,7 @@ import pytest
 
 from conformance.spine import TABLE, Spine, together
 from taskyard import queues
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import QueueInvalid, QueueUnknown, TableInvalid
 from taskyard.queues import Queue
 
@@ -77,7 +78,7 @@ VALUES ('email_queue', 'email_tasks', 'server-001', 10, 2)""")
 def test_queues_are_listed_by_name_and_names_are_told_apart_by_case(spine: Spine) -> None:
     for name in ("b", "B", "a", "ä"):
         raw(spine, name)
-    listed = [queue.queue_name for queue in queues.list_queues(spine.db)]
+    listed = [queue.queue_name for queue in queues.list_queues(spine.db, LOCAL)]
     assert sorted(listed) == sorted(["b", "B", "a", "ä", "default"])
     with pytest.raises(Exception) as caught:
         raw(spine, "b")
@@ -125,7 +126,7 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_go_on(spine: Sp
     for n, (_, columns) in enumerate(cases):
         raw(spine, f"bad-{n:02}", **columns)
     raw(spine, "good")
-    listed = {queue.queue_name: queue for queue in queues.list_queues(spine.db)}
+    listed = {queue.queue_name: queue for queue in queues.list_queues(spine.db, LOCAL)}
     for n, (word, columns) in enumerate(cases):
         queue = listed[f"bad-{n:02}"]
         assert not queue.enabled, columns
@@ -158,7 +159,7 @@ def test_a_problem_is_kept_and_taken_back(spine: Spine) -> None:
 
 
 def test_creating_a_queue_makes_its_table(spine: Spine) -> None:
-    queue = queues.create_queue(spine.db, "e-mails", max_workers=2, rate_limit="1.5")
+    queue = queues.create_queue(spine.db, LOCAL, "e-mails", max_workers=2, rate_limit="1.5")
     assert (queue.table_name, queue.max_workers, queue.rate_limit) == ("e_mails_tasks", 2, 1.5)
     task = spine.put(queue="e-mails")
     spine.take(task, table="e_mails_tasks", queue="e-mails")
@@ -167,44 +168,44 @@ def test_creating_a_queue_makes_its_table(spine: Spine) -> None:
 def test_a_queue_that_cannot_be_is_refused_by_its_field(spine: Spine) -> None:
     for name in ("", " x", "a/b", "x" * 101, "a\nb"):
         with pytest.raises(QueueInvalid) as caught:
-            queues.create_queue(spine.db, name)
+            queues.create_queue(spine.db, LOCAL, name)
         assert caught.value.field == "queue_name"
     for field, columns in BAD[:8]:
         with pytest.raises(QueueInvalid, match=field):
-            queues.create_queue(spine.db, "q", **columns)
+            queues.create_queue(spine.db, LOCAL, "q", **columns)
     for _, columns in BAD[8:]:
         with pytest.raises(TableInvalid):
-            queues.create_queue(spine.db, "q", table_name=columns["table"])
+            queues.create_queue(spine.db, LOCAL, "q", table_name=columns["table"])
     with pytest.raises(QueueInvalid, match="workers"):
-        queues.create_queue(spine.db, "q", workers=3)
+        queues.create_queue(spine.db, LOCAL, "q", workers=3)
     with pytest.raises(QueueInvalid, match="there already"):
-        queues.create_queue(spine.db, "default")
-    assert [queue.queue_name for queue in queues.list_queues(spine.db)] == ["default"]
+        queues.create_queue(spine.db, LOCAL, "default")
+    assert [queue.queue_name for queue in queues.list_queues(spine.db, LOCAL)] == ["default"]
 
 
 def test_settings_are_changed_one_by_one(spine: Spine) -> None:
-    queues.create_queue(spine.db, "emails", max_workers=3)
+    queues.create_queue(spine.db, LOCAL, "emails", max_workers=3)
     queues.set_problem(spine.db, "emails", "old")
-    queue = queues.update_queue(spine.db, "emails", scan_interval=0.25, timeout=None)
+    queue = queues.update_queue(spine.db, LOCAL, "emails", scan_interval=0.25, timeout=None)
     assert (queue.max_workers, queue.scan_interval, queue.problem) == (3, 0.25, None)
     with pytest.raises(QueueInvalid, match="max_workers"):
-        queues.update_queue(spine.db, "emails", max_workers="x")
+        queues.update_queue(spine.db, LOCAL, "emails", max_workers="x")
     with pytest.raises(QueueUnknown, match="emails"):
-        queues.update_queue(spine.db, "emials", max_workers=1)
-    assert queues.update_queue(spine.db, "emails") == queue
+        queues.update_queue(spine.db, LOCAL, "emials", max_workers=1)
+    assert queues.update_queue(spine.db, LOCAL, "emails") == queue
 
 
 def test_pause_and_resume_turn_the_switch(spine: Spine) -> None:
-    assert not queues.pause_queue(spine.db, "default").enabled
+    assert not queues.pause_queue(spine.db, LOCAL, "default").enabled
     assert found(spine, "default").status == 0
-    assert queues.resume_queue(spine.db, "default").enabled
+    assert queues.resume_queue(spine.db, LOCAL, "default").enabled
 
 
 def test_deleting_a_queue_keeps_its_tasks(spine: Spine) -> None:
     task = spine.put()
-    queues.delete_queue(spine.db, "default")
+    queues.delete_queue(spine.db, LOCAL, "default")
     with pytest.raises(QueueUnknown):
-        queues.delete_queue(spine.db, "default")
+        queues.delete_queue(spine.db, LOCAL, "default")
     assert spine.column("id") == [task]
 
 

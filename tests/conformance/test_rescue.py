@@ -9,6 +9,7 @@ import pytest
 from conformance.spine import TABLE, Spine, ended, together
 from harness.waiting import wait_until
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Kind
 from taskyard.tasks import rescue
 
@@ -255,7 +256,7 @@ def test_a_beat_prolongs_the_lease_and_a_dead_session_never_beats_again(spine: S
 
 
 def test_a_draining_session_beats_on(spine: Spine) -> None:
-    assert servers.drain(spine.db, "server-me") == 1
+    assert servers.drain(spine.db, LOCAL, "server-me") == 1
     with spine.db.autocommit() as tx:
         assert servers.beat(tx, "me", 60.0)
     found = servers.find_session(spine.db, "me")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from conformance.past import START, Past
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import TaskStatus
 from taskyard.runs import retention
 from taskyard.runs.retention import Pruned, prune
@@ -47,24 +48,24 @@ def test_exactly_the_newest_runs_stay_with_their_logs(past: Past) -> None:
     for n in range(1, 13):
         past.run(n, second=n)
         past.log(n, "one\n", "two\n")
-    assert prune(past.db, rows(5)) == Pruned(runs=7, log_chunks=14)
+    assert prune(past.db, LOCAL, rows(5)) == Pruned(runs=7, log_chunks=14)
     assert past.ids("ty_runs") == [8, 9, 10, 11, 12]
     assert set(past.ids("ty_run_logs")) == {8, 9, 10, 11, 12}
-    assert prune(past.db, rows(5)) == Pruned()
+    assert prune(past.db, LOCAL, rows(5)) == Pruned()
 
 
 def test_newest_means_ended_last_not_started_last(past: Past) -> None:
     past.run(1, second=0, ended=100)  # long, and ended last
     for n in range(2, 9):
         past.run(n, second=n)
-    prune(past.db, rows(3))
+    prune(past.db, LOCAL, rows(3))
     assert past.ids("ty_runs") == [1, 7, 8]
 
 
 def test_of_runs_that_ended_at_the_same_moment_the_larger_ids_are_newer(past: Past) -> None:
     for n in (4, 9, 2, 7, 5, 1):
         past.run(n, second=n, ended=50)
-    prune(past.db, rows(2))
+    prune(past.db, LOCAL, rows(2))
     assert past.ids("ty_runs") == [7, 9]
 
 
@@ -72,9 +73,9 @@ def test_a_running_run_is_neither_removed_nor_counted(past: Past) -> None:
     past.run(1, second=0, ended=None, status="running", origin="tracked")
     for n in range(2, 7):
         past.run(n, second=n)
-    prune(past.db, rows(2))
+    prune(past.db, LOCAL, rows(2))
     assert past.ids("ty_runs") == [1, 5, 6]
-    prune(past.db, age(1.0))
+    prune(past.db, LOCAL, age(1.0))
     assert past.ids("ty_runs") == [1]
 
 
@@ -83,7 +84,7 @@ def test_runs_go_by_the_age_of_their_end(past: Past) -> None:
     past.run(2, second=second_ago(3 * DAY))
     past.run(3, second=second_ago(2 * DAY - 600))
     past.run(4, second=second_ago(2 * DAY + 600))
-    assert prune(past.db, age(2 * DAY)).runs == 2
+    assert prune(past.db, LOCAL, age(2 * DAY)).runs == 2
     assert past.ids("ty_runs") == [1, 3]
 
 
@@ -92,7 +93,7 @@ def test_number_and_age_both_hold(past: Past) -> None:
         past.run(n, second=second_ago(10 * DAY - n))
     past.run(5, second=second_ago(5))
     past.run(6, second=second_ago(4))
-    prune(past.db, Retention(runs_max_rows=1, runs_max_age=100 * DAY))
+    prune(past.db, LOCAL, Retention(runs_max_rows=1, runs_max_age=100 * DAY))
     assert past.ids("ty_runs") == [6]
 
 
@@ -100,7 +101,7 @@ def test_zero_rows_and_no_age_keep_everything(past: Past) -> None:
     for n in range(1, 6):
         past.run(n, second=n)
     past.task(status=2, end_time=None)
-    assert prune(past.db, Retention(runs_max_rows=0)) == Pruned()
+    assert prune(past.db, LOCAL, Retention(runs_max_rows=0)) == Pruned()
     assert past.ids("ty_runs") == [1, 2, 3, 4, 5]
 
 
@@ -110,11 +111,11 @@ def test_a_dry_run_counts_what_would_go_and_removes_nothing(past: Past) -> None:
         past.log(n, "x\n")
     old = ended_task(past, days=3)
     keep = Retention(runs_max_rows=3, tasks_max_age=DAY)
-    would = prune(past.db, keep, dry_run=True)
+    would = prune(past.db, LOCAL, keep, dry_run=True)
     assert would == Pruned(runs=5, log_chunks=5, tasks={"default_tasks": 1}, dry_run=True)
     assert len(past.ids("ty_runs")) == len(past.ids("ty_run_logs")) == 8
     assert past.ids("default_tasks") == [old]
-    did = prune(past.db, keep)
+    did = prune(past.db, LOCAL, keep)
     assert (did.runs, did.log_chunks, did.tasks) == (would.runs, would.log_chunks, would.tasks)
 
 
@@ -129,12 +130,12 @@ def test_a_second_prune_at_the_same_time_removes_nothing_more(
     def interleaved(*arguments: object) -> tuple[int, int]:
         if not once:
             once.append(1)
-            prune(past.db, rows(5))
+            prune(past.db, LOCAL, rows(5))
             past.run(13, second=13)
         return remove(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(retention, "_remove_runs", interleaved)
-    prune(past.db, rows(5))
+    prune(past.db, LOCAL, rows(5))
     assert past.ids("ty_runs") == [8, 9, 10, 11, 12, 13]
 
 
@@ -161,7 +162,7 @@ def test_ended_tasks_go_by_age_and_all_others_stay(past: Past) -> None:
         )
     )
     young = [ended_task(past, days=0.5) for _ in range(6)]
-    done = prune(past.db, Retention(runs_max_rows=0, tasks_max_age=DAY))
+    done = prune(past.db, LOCAL, Retention(runs_max_rows=0, tasks_max_age=DAY))
     assert done.tasks == {"default_tasks": 5}
     assert past.ids("default_tasks") == [gone[0], pending, running, *young]
 
@@ -171,7 +172,7 @@ def test_what_is_kept_of_a_task_goes_with_it(past: Past) -> None:
     for task in (gone, stays):
         row = {"task_table": "default_tasks", "task_id": task, "checkpoint": "1"}
         past.insert("ty_progress", {**row, "updated_at": past.moment(START)})
-    prune(past.db, Retention(tasks_max_age=DAY))
+    prune(past.db, LOCAL, Retention(tasks_max_age=DAY))
     left = past.db.read(lambda tx: tx.all("SELECT task_id FROM ty_progress"))
     assert [row[0] for row in left] == [stays]
 
@@ -182,9 +183,9 @@ def test_a_task_cancelled_by_sql_goes_by_the_age_of_its_last_change(past: Past) 
     past.db.run(
         lambda tx: tx.execute(f"UPDATE default_tasks SET updated_at = {when}, created_at = {when}")
     )
-    prune(past.db, Retention(tasks_max_age=4 * DAY))
+    prune(past.db, LOCAL, Retention(tasks_max_age=4 * DAY))
     assert past.ids("default_tasks") == [task]
-    prune(past.db, Retention(tasks_max_age=2 * DAY))
+    prune(past.db, LOCAL, Retention(tasks_max_age=2 * DAY))
     assert past.ids("default_tasks") == []
 
 
@@ -199,12 +200,25 @@ def test_a_run_claimed_just_before_the_clock_was_set_back_is_found(past: Past) -
     past.run(1, second=10, ended=5)  # ended "before" its claim
     past.run(2, second=6)
     past.run(3, second=7)
-    prune(past.db, rows(2))
+    prune(past.db, LOCAL, rows(2))
     assert past.ids("ty_runs") == [2, 3]
 
 
 def test_runs_a_microsecond_apart_are_told_apart(past: Past) -> None:
     for n in range(1, 8):
         past.run(n, second=0, ended=n / 1_000_000)
-    prune(past.db, rows(4))
+    prune(past.db, LOCAL, rows(4))
     assert past.ids("ty_runs") == [4, 5, 6, 7]
+
+
+def test_the_last_prune_is_told_with_what_it_removed(past: Past) -> None:
+    assert retention.last_prune(past.db, LOCAL) is None
+    past.run(1, second=1, task_type=retention.HANDLER, output='{"runs": 3}')
+    past.run(2, second=2, task_type=retention.HANDLER, status="failed", error="disk full")
+    last = retention.last_prune(past.db, LOCAL)
+    assert last is not None
+    assert (last.run_id, last.status, last.pruned, last.error) == (2, "failed", None, "disk full")
+    past.run(3, second=3, task_type=retention.HANDLER, output='{"runs": 5}')
+    newest = retention.last_prune(past.db, LOCAL)
+    assert newest is not None
+    assert newest.pruned == {"runs": 5}

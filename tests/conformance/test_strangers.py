@@ -14,7 +14,7 @@ import pytest
 
 from conformance.spine import TABLE, WORK, Spine, ended
 from taskyard.core.lifecycle import Kind
-from taskyard.tasks import claim, rescue
+from taskyard.tasks import holds, rescue
 
 ANYTHING: list[dict[str, Any]] = [
     {"task_params": b"\xff\xfe"},
@@ -70,8 +70,8 @@ def test_whatever_a_row_holds_the_next_one_runs(spine: Spine) -> None:
         good = spine.put()
         taken = []
         for _ in range(3):
-            claim.hold_blocked(spine.db, TABLE, WORK)
-            claim.release_holds(spine.db, TABLE, WORK)
+            holds.hold_blocked(spine.db, TABLE, WORK)
+            holds.release_holds(spine.db, TABLE, WORK)
             taken += spine.claim(20)
         rows = {row.id: row for row in taken}
         assert good in rows, columns

@@ -10,11 +10,12 @@ import pytest
 
 from conformance.spine import WORK, Spine
 from taskyard import queues, servers
+from taskyard.access.caller import LOCAL
 from taskyard.db.tables import task_tables
 from taskyard.engine import server as engine
 from taskyard.engine.server import Life, Server
 from taskyard.settings import Settings
-from taskyard.tasks import claim
+from taskyard.tasks import holds
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_table_that_was_dropped_does_not_keep_others_from_being_rescued(
         spine.queue(name, f"{name}_tasks")
     task = orphan(spine, "z_tasks", "z")
     spine.kill("gone")
-    queues.delete_queue(spine.db, "a")
+    queues.delete_queue(spine.db, LOCAL, "a")
     spine.execute("DROP TABLE a_tasks")
     life._rescue()
     assert spine.row(task, "z_tasks")["status"] == 0
@@ -56,7 +57,7 @@ def test_a_broken_table_does_not_keep_holds_of_others(spine: Spine, life: Life) 
     for name in ("a", "z"):
         spine.queue(name, f"{name}_tasks")
     task = spine.put("later", queue="z")
-    assert claim.hold_blocked(spine.db, "z_tasks", WORK) == 1
+    assert holds.hold_blocked(spine.db, "z_tasks", WORK) == 1
     spine.session("knows", specs=[{"name": "later"}])
     spine.execute("DROP TABLE a_tasks")
     life._sync()
@@ -89,7 +90,9 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_mended_when_it_is(
         spine.execute(insert.format(more, value), **values)
     spine.execute("CREATE TABLE clash_tasks (id int, priority int)")
     life._sync()
-    found: dict[str, Any] = {queue.queue_name: queue for queue in queues.list_queues(spine.db)}
+    found: dict[str, Any] = {
+        queue.queue_name: queue for queue in queues.list_queues(spine.db, LOCAL)
+    }
     assert "identifier" in found["unsafe"].problem
     assert "max_workers" in found["negative"].problem
     assert "task_type" in found["clash"].problem and "ALTER TABLE" in found["clash"].problem
@@ -102,13 +105,13 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_mended_when_it_is(
     spine.execute("UPDATE queue_configs SET max_workers = 1 WHERE queue_name = 'negative'")
     spine.execute("DROP TABLE clash_tasks")
     life._sync()
-    found = {queue.queue_name: queue for queue in queues.list_queues(spine.db)}
+    found = {queue.queue_name: queue for queue in queues.list_queues(spine.db, LOCAL)}
     assert found["negative"].enabled and found["clash"].enabled
 
 
 def test_a_queue_is_worked_where_it_is_pinned(spine: Spine, life: Life) -> None:
     queue = queues.get_queue(spine.db, "default")
     assert life._is_mine(queue)
-    pinned = queues.update_queue(spine.db, "default", server_id="there")
+    pinned = queues.update_queue(spine.db, LOCAL, "default", server_id="there")
     assert not life._is_mine(pinned)
-    assert life._is_mine(queues.update_queue(spine.db, "default", server_id="here"))
+    assert life._is_mine(queues.update_queue(spine.db, LOCAL, "default", server_id="here"))

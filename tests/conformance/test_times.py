@@ -9,6 +9,7 @@ import pytest
 from conformance.spine import TABLE, Spine
 from harness.sql import Database as Stranger
 from harness.sql import create_task_table, insert_tasks
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Kind
 from taskyard.db.listing import Query
 from taskyard.runs import browse
@@ -82,7 +83,7 @@ def test_the_times_of_a_task_are_the_databases_own_and_read_as_utc(zoned: Spine)
     before = now(zoned)
     task = zoned.ref()
     zoned.finish(zoned.take(task.id))
-    shown = tasks.show_task(zoned.db, task)
+    shown = tasks.show_task(zoned.db, LOCAL, task)
     for name in ("schedule_time", "created_at", "start_time", "end_time", "updated_at"):
         assert before - 2 <= shown[name].timestamp() <= now(zoned) + 2, name
     age = zoned.value(f"SELECT {zoned.db.dialect.age('end_time')} FROM {TABLE}")
@@ -93,7 +94,7 @@ def test_the_times_of_a_task_are_the_databases_own_and_read_as_utc(zoned: Spine)
 def test_a_live_run_started_when_it_was_claimed(zoned: Spine) -> None:
     before = now(zoned)
     zoned.take(zoned.put())
-    [live] = browse.list_runs(zoned.db, Query()).rows
+    [live] = browse.list_runs(zoned.db, LOCAL, Query()).rows
     assert live["status"] == "running"
     assert before - 0.01 <= live["started_at"].timestamp() <= now(zoned) + 0.01
 
@@ -156,8 +157,8 @@ def test_two_lists_agree_on_when_a_run_was(spine: Spine) -> None:
     first, second = spine.put(), spine.put()
     one = spine.take(first, limit=1)
     two = spine.take(second, limit=1)
-    order = [row["task_id"] for row in browse.list_runs(spine.db, Query()).rows]
+    order = [row["task_id"] for row in browse.list_runs(spine.db, LOCAL, Query()).rows]
     spine.finish(two)
-    assert [row["task_id"] for row in browse.list_runs(spine.db, Query()).rows] == order
+    assert [row["task_id"] for row in browse.list_runs(spine.db, LOCAL, Query()).rows] == order
     spine.finish(one)
-    assert [row["task_id"] for row in browse.list_runs(spine.db, Query()).rows] == order
+    assert [row["task_id"] for row in browse.list_runs(spine.db, LOCAL, Query()).rows] == order

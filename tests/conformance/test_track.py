@@ -16,6 +16,7 @@ import pytest
 
 from support import wait_for
 from taskyard import Yard, servers
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import ParamsNotJson
 from taskyard.db.listing import Query
 from taskyard.runs import browse, logs, record
@@ -42,7 +43,7 @@ once = pytest.mark.parametrize("lane", ["sqlite"], indirect=True)
 
 def runs(yard: Yard) -> list[dict[str, Any]]:
     query = Query(sort="started_at", large=("payload", "output", "error"))
-    return browse.list_runs(yard.database, query).rows
+    return browse.list_runs(yard.database, LOCAL, query).rows
 
 
 def log(yard: Yard, run_id: int) -> str:
@@ -52,7 +53,7 @@ def log(yard: Yard, run_id: int) -> str:
 def test_a_tracked_block_is_a_run(yard: Yard) -> None:
     with yard.track("send-pulses", details={"channel": 3, "token": "t0p"}) as run:
         logging.getLogger("mailer").warning("sent %d", 5)
-        during = browse.show_run(yard.database, run.run_id or 0)
+        during = browse.show_run(yard.database, LOCAL, run.run_id or 0)
         run.result = {"sent": 5}
 
     assert (during["status"], during["origin"]) == ("running", "tracked")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from support import wait_for
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.context import Call, Context
 from taskyard.core.errors import NotNow, PayloadTooLarge, TaskLost
 from taskyard.db import migrate
@@ -51,10 +52,10 @@ def claimed(lane: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claimed]:
     monkeypatch.setenv("TASKYARD_SERVER_ID", "server-1")
     db = shared(lane, pooler=False, notify=True, synchronous="NORMAL")
     migrate.upgrade(db)
-    create_queue(db, "work", table_name="work_tasks")
+    create_queue(db, LOCAL, "work", table_name="work_tasks")
     db.run(lambda tx: tx.execute("CREATE TABLE effects (n integer)"))
     servers.register(db, "session-1", "server-1", lease=60, runners=1)
-    enqueue(db, NewTask("pay", '{"amount": 3, "pin": "1234"}', queue="work"))
+    enqueue(db, LOCAL, NewTask("pay", '{"amount": 3, "pin": "1234"}', queue="work"))
     types = frozenset({"pay"})
     ask = Ask("work_tasks", "work", "session-1", "server-1", 1, 77, types, types)
     (row,) = wait_for(lambda: claim(db, ask).rows, what="a claim")
@@ -200,7 +201,7 @@ def test_a_coroutine_is_told_that_it_cannot(claimed: Claimed) -> None:
 def test_a_task_enqueued_inside_belongs_to_the_transaction(claimed: Claimed) -> None:
     def handler() -> None:
         with claimed.context.transaction() as tx:
-            enqueue(claimed.db, NewTask("next", queue="work"), connection=tx.connection)
+            enqueue(claimed.db, LOCAL, NewTask("next", queue="work"), connection=tx.connection)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from conformance.spine import TABLE, Spine
 from harness import sql
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import BadSetting, DuplicateTask
 from taskyard.settings import normal_url
 from taskyard.tasks.enqueue import NewTask, enqueue, enqueue_many
@@ -66,7 +67,7 @@ def opened(request: pytest.FixtureRequest, spine: Spine) -> Iterator[Opened]:
 def test_a_task_appears_with_the_callers_commit(spine: Spine, opened: Opened) -> None:
     theirs, commit, _, execute = opened
     execute("INSERT INTO orders (id) VALUES (1)")
-    ref = enqueue(spine.db, NewTask("work", delay=0.0), connection=theirs)
+    ref = enqueue(spine.db, LOCAL, NewTask("work", delay=0.0), connection=theirs)
     assert spine.column("id") == []
     commit()
     assert spine.column("id") == [ref.id]
@@ -77,8 +78,10 @@ def test_a_task_appears_with_the_callers_commit(spine: Spine, opened: Opened) ->
 def test_a_task_disappears_with_the_callers_rollback(spine: Spine, opened: Opened) -> None:
     theirs, _, rollback, execute = opened
     execute("INSERT INTO orders (id) VALUES (1)")
-    enqueue(spine.db, NewTask("work"), connection=theirs)
-    enqueue_many(spine.db, [NewTask("work"), NewTask("work", unique_key="k")], connection=theirs)
+    enqueue(spine.db, LOCAL, NewTask("work"), connection=theirs)
+    enqueue_many(
+        spine.db, LOCAL, [NewTask("work"), NewTask("work", unique_key="k")], connection=theirs
+    )
     rollback()
     assert spine.column("id") == []
     assert spine.rows("SELECT id FROM orders") == []
@@ -89,11 +92,11 @@ def test_a_duplicate_does_not_break_the_callers_transaction(spine: Spine, opened
     first = spine.ref(unique_key="daily")
     execute("INSERT INTO orders (id) VALUES (1)")
     with pytest.raises(DuplicateTask) as caught:
-        enqueue(spine.db, NewTask("work", unique_key="daily"), connection=theirs)
+        enqueue(spine.db, LOCAL, NewTask("work", unique_key="daily"), connection=theirs)
     assert caught.value.existing == str(first)
     execute("INSERT INTO orders (id) VALUES (2)")
     refs = enqueue_many(
-        spine.db, [NewTask("work", unique_key="daily"), NewTask("work")], connection=theirs
+        spine.db, LOCAL, [NewTask("work", unique_key="daily"), NewTask("work")], connection=theirs
     )
     assert [ref is not None for ref in refs] == [False, True]
     commit()
@@ -103,7 +106,7 @@ def test_a_duplicate_does_not_break_the_callers_transaction(spine: Spine, opened
 
 def test_a_sqlalchemy_session_goes_on_after_an_enqueue(spine: Spine) -> None:
     with session(spine.url) as (theirs, commit, _, execute):
-        enqueue(spine.db, NewTask("work"), connection=theirs)
+        enqueue(spine.db, LOCAL, NewTask("work"), connection=theirs)
         assert theirs.in_transaction()
         assert execute(f"SELECT COUNT(*) FROM {TABLE}") == [(1,)]
         commit()
@@ -125,9 +128,9 @@ def test_rows_may_come_as_dictionaries_on_the_callers_connection(spine: Spine) -
             from pymysql.cursors import DictCursor
 
             theirs.cursorclass = DictCursor
-        ref = enqueue(spine.db, NewTask("work", unique_key="k"), connection=theirs)
+        ref = enqueue(spine.db, LOCAL, NewTask("work", unique_key="k"), connection=theirs)
         with pytest.raises(DuplicateTask) as caught:
-            enqueue(spine.db, NewTask("work", unique_key="k"), connection=theirs)
+            enqueue(spine.db, LOCAL, NewTask("work", unique_key="k"), connection=theirs)
         assert caught.value.existing == str(ref)
         commit()
     assert spine.column("id") == [ref.id]
@@ -141,11 +144,11 @@ def test_a_connection_to_another_kind_of_database_is_refused(spine: Spine) -> No
     else:
         stranger = engine.connect()
     with pytest.raises(BadSetting, match="connection"):
-        enqueue(spine.db, NewTask("work"), connection=stranger)
+        enqueue(spine.db, LOCAL, NewTask("work"), connection=stranger)
     engine.dispose()
 
 
 def test_what_is_no_connection_is_refused(spine: Spine) -> None:
     for nonsense in (object(), "sqlite://", 7):
         with pytest.raises(BadSetting, match="connection"):
-            enqueue(spine.db, NewTask("work"), connection=nonsense)
+            enqueue(spine.db, LOCAL, NewTask("work"), connection=nonsense)

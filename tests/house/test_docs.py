@@ -230,7 +230,8 @@ def test_commands_in_the_documentation_exist(path: Path) -> None:
         words = re.sub(r"^taskyard( --(db|app) \S+)*", "", line).split() or ["--db"]
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known), None)
         assert name or words[0].startswith("--"), f"{line}: no such command"
-        options = {o for p in known[name].params for o in p.opts} if name else set()
+        params = known[name].params if name else []
+        options = {option for p in params for option in (*p.opts, *p.secondary_opts)}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given - options - everywhere == set(), f"{line}: no such option"
 

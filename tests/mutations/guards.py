@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+AUDIT = "tests/conformance/test_access_audit.py::"
 CLAIM = "tests/conformance/test_claim.py::"
 DISPATCHER = "tests/conformance/test_dispatcher.py::"
 ENQUEUE = "tests/conformance/test_enqueue.py::"
@@ -20,7 +21,11 @@ MANAGE = "tests/conformance/test_manage.py::"
 RATE = "tests/conformance/test_rate.py::"
 RESCUE = "tests/conformance/test_rescue.py::"
 SETTLE = "tests/conformance/test_settle.py::"
+SIGN_IN = "tests/conformance/test_access_sign_in.py::"
 TABLES = "tests/conformance/test_task_tables.py::"
+TENANTS = "tests/conformance/test_closed_tenants.py::"
+TOKENS = "tests/conformance/test_access_tokens.py::"
+USERS = "tests/conformance/test_access_users.py::"
 
 WRONG = SETTLE + "test_under_a_wrong_fence_owner_or_status_nothing_is_written"
 NOT_TAKEN = CLAIM + "test_what_is_not_due_held_or_not_pending_is_not_taken"
@@ -237,8 +242,8 @@ GUARDS = (
         "sqlite: a key that is held gives no head",
         Patch(
             "db/dialect.py",
-            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL)",
-            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner = '')",
+            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL",
+            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner = ''",
         ),
         tests=EXCLUSIVE + "test_one_row_of_a_key_runs_at_a_time_and_the_next_follows[sqlite]",
     ),
@@ -246,8 +251,8 @@ GUARDS = (
         "a key is held by its owner, not by a status",
         Patch(
             "db/dialect.py",
-            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL)",
-            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.status = 1)",
+            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL",
+            "WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.status = 1",
         ),
         Patch(
             "db/sqlite.py",
@@ -337,7 +342,11 @@ GUARDS = (
     ),
     guard(
         "a duplicate does not break the caller's transaction",
-        Patch("db/postgres.py", "ON CONFLICT DO NOTHING RETURNING id", "RETURNING id"),
+        Patch(
+            "db/postgres.py",
+            'conflict = "" if row["unique_key"] is None else "ON CONFLICT DO NOTHING"',
+            'conflict = ""',
+        ),
         tests=(
             "tests/conformance/test_transactional_enqueue.py::"
             "test_a_duplicate_does_not_break_the_callers_transaction[postgres-driver]",
@@ -606,13 +615,13 @@ GUARDS = (
     # --- holds and the rate ---------------------------------------------------------------------
     guard(
         "what the fleet can run is not held",
-        Patch("tasks/claim.py", "if head.task_type not in fleet:", "if True:"),
+        Patch("tasks/holds.py", "if head.task_type not in fleet:", "if True:"),
         tests=HOLDS + "test_a_task_that_another_server_can_run_is_not_held[sqlite]",
     ),
     guard(
         "only holds of types that can run now are taken back",
         Patch(
-            "tasks/claim.py",
+            "tasks/holds.py",
             "for task_type in sorted(held.intersection(fleet))",
             "for task_type in sorted(held)",
         ),
@@ -770,13 +779,13 @@ GUARDS = (
     # --- what people do -------------------------------------------------------------------------
     guard(
         "what has ended is not cancelled",
-        Patch("tasks/manage.py", "WHERE id = :id AND status = 1", "WHERE id = :id"),
+        Patch("tasks/change.py", "WHERE id = :id AND status = 1", "WHERE id = :id"),
         tests=MANAGE + "test_what_has_ended_cannot_be_cancelled[sqlite]",
     ),
     guard(
         "a running task keeps its owner when it is cancelled",
         Patch(
-            "tasks/manage.py",
+            "tasks/change.py",
             "UPDATE {table} SET status = 4, error_msg = :why, end_time = {now}, updated_at = {now}",
             "UPDATE {table} SET status = 4, error_msg = :why, owner = NULL, end_time = {now}",
             after='_CANCEL_RUNNING = """',
@@ -787,7 +796,7 @@ GUARDS = (
     guard(
         "what still runs is not run again",
         Patch(
-            "tasks/manage.py",
+            "tasks/change.py",
             "WHERE id = :id AND status IN (2, 3, 4) AND owner IS NULL",
             "WHERE id = :id AND status IN (2, 3, 4)",
         ),
@@ -816,5 +825,82 @@ GUARDS = (
         "an index that was left invalid is made again",
         Patch("db/tables.py", "statements += tx.dialect.repairs(tx, table)", "pass"),
         tests=TABLES + "test_an_index_that_was_left_invalid_is_made_again[postgres]",
+    ),
+    # --- access ---------------------------------------------------------------------------------
+    guard(
+        "access: a token's secret is compared",
+        Patch(
+            "access/identify.py",
+            'if found is None or not hmac.compare_digest(found.row["secret_hash"],'
+            " hash_of(secret)):",
+            "if found is None:",
+        ),
+        tests=TOKENS + "test_what_is_no_token_leads_nowhere[sqlite]",
+    ),
+    guard(
+        "access: a revoked token is dead",
+        Patch("access/identify.py", 'if found.row["revoked"]:', "if False:"),
+        tests=TOKENS + "test_a_token_that_has_ended_is_dead_at_once[sqlite]",
+    ),
+    guard(
+        "access: a token narrowed to tenants reaches not beyond them",
+        Patch("access/identify.py", "permissions &= OF_TENANTS", "pass"),
+        tests=TOKENS + "test_scopes_and_tenants_narrow_a_token[sqlite]",
+    ),
+    guard(
+        "access: a token does not grow beyond its maker",
+        Patch(
+            "access/tokens.py",
+            "return caller.tenants is None and caller.permissions >= frozenset(Permission)",
+            "return True",
+        ),
+        tests=TOKENS + "test_a_token_made_for_another_does_not_grow_beyond_its_maker[sqlite]",
+    ),
+    guard(
+        "access: a token makes no tokens without the scope",
+        Patch("access/tokens.py", "elif caller.token_id is not None:", "elif False:"),
+        tests=TOKENS + "test_people_make_tokens_for_themselves_and_programs_do_not[sqlite]",
+    ),
+    guard(
+        "access: one superuser stays",
+        Patch("access/users.py", "if supers == {user.id}:", "if False:"),
+        tests=USERS + "test_the_last_superuser_stays[sqlite]",
+    ),
+    guard(
+        "access: an idle session ends",
+        Patch("access/identify.py", "AND l.seen_at > {{idle}}", ""),
+        tests=SIGN_IN + "test_a_session_ends_when_idle_and_in_any_case[sqlite]",
+    ),
+    guard(
+        "access: an attempt too many is not looked at",
+        Patch(
+            "access/throttle.py",
+            "WHERE name = :name AND (failures < :most OR since < {old})",
+            "WHERE name = :name AND (failures < :most + 1 OR since < {old})",
+        ),
+        tests=SIGN_IN + "test_ten_failures_lock_an_account_and_nothing_else[sqlite]",
+    ),
+    guard(
+        "access: a session belongs to the password that was compared",
+        Patch(
+            "access/logins.py",
+            "WHERE id = :id AND status = 1 AND password_hash = :looked_at",
+            "WHERE id = :id AND :looked_at = :looked_at",
+        ),
+        tests=SIGN_IN + "test_a_password_that_changes_meanwhile_leads_nowhere[sqlite]",
+    ),
+    guard(
+        "access: what may still get a predecessor is not sealed",
+        Patch(
+            "access/seals.py",
+            'return list(takewhile(lambda row: row["settled"] or row["seal"] is not None, behind))',
+            "return behind",
+        ),
+        tests=AUDIT + "test_rows_are_sealed_a_minute_after_they_were_written[sqlite]",
+    ),
+    guard(
+        "access: a disabled tenant's tasks are not claimed",
+        Patch("db/sqlite.py", "where += of_open", "pass"),
+        tests=TENANTS + "test_the_tasks_of_a_disabled_tenant_wait_until_it_is_enabled[sqlite]",
     ),
 )

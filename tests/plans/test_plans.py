@@ -14,8 +14,9 @@ from conformance.spine import TABLE, WORK, Spine, ended
 from harness.sql import Database as Stranger
 from plans.crowd import analyze, crowd, later
 from plans.watching import Watch, watching
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Kind
-from taskyard.tasks import browse, claim, manage, rescue
+from taskyard.tasks import browse, holds, manage, rescue
 
 TAKEN = 50
 
@@ -44,12 +45,12 @@ def turn(spine: Spine) -> Watch:
         assert rescue.rescue(spine.db, TABLE, max_crashes=5) == 0
         spine.kill(spine.me)
         assert rescue.rescue(spine.db, TABLE, max_crashes=5) == 2
-        claim.hold_blocked(spine.db, TABLE, WORK)
-        claim.release_holds(spine.db, TABLE, WORK)
+        holds.hold_blocked(spine.db, TABLE, WORK)
+        holds.release_holds(spine.db, TABLE, WORK)
         ref = spine.ref(unique_key="only once")
         manage.state(spine.db, ref)
-        manage.cancel(spine.db, ref)
-        manage.retry(spine.db, ref)
+        manage.cancel(spine.db, LOCAL, ref)
+        manage.retry(spine.db, LOCAL, ref)
     return watch
 
 
@@ -116,8 +117,8 @@ def test_an_empty_table_costs_next_to_nothing(spine: Spine, stranger: Stranger) 
     """An idle Server asks for ever."""
     with watching() as watch:
         assert spine.claim(TAKEN) == []
-        claim.hold_blocked(spine.db, TABLE, WORK)
-        claim.release_holds(spine.db, TABLE, WORK)
+        holds.hold_blocked(spine.db, TABLE, WORK)
+        holds.release_holds(spine.db, TABLE, WORK)
         rescue.rescue(spine.db, TABLE, max_crashes=5)
         rescue.owned(spine.db, TABLE, spine.me)
     assert watch.read < 200, "\n".join(map(str, watch.statements))

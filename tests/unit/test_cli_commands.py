@@ -7,15 +7,14 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conformance.past import Past
+from harness.shell import Shell
 from harness.sql import CREATE_TASKS, family_of
 from taskyard import servers
 from taskyard.cli import program
-from taskyard.db import database
 from taskyard.db.database import Tx
 
 HANDLERS = '''
@@ -48,31 +47,6 @@ def later() -> None:
 '''
 
 
-class Shell:
-    """A folder with an application, a database, and the command line."""
-
-    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.url = url
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *words: str) -> int:
-        """Run a command; its output is in `out` and `err`, its exit code comes back."""
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            program.run(["--db", self.url, *words])
-        self.out, self.err = self._capsys.readouterr()
-        return int(end.value.code or 0)
-
-    def ok(self, *words: str) -> str:
-        """Run a command that has to succeed; returns what it printed."""
-        assert self(*words) == 0, self.err
-        return self.out
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self.ok(*words, "--json"))
-
-
 @pytest.fixture
 def bare(
     lane: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -82,11 +56,10 @@ def bare(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     sys.modules.pop("handlers", None)
-    yield Shell(lane, capsys)
+    shell = Shell(lane, capsys)
+    yield shell
     sys.modules.pop("handlers", None)
-    for opened in database._shared.values():
-        opened.close()
-    database._shared.clear()
+    shell.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from harness.servers import environment
 from support import wait_for
+from taskyard.access.caller import LOCAL
 from taskyard.db.database import Database
 from taskyard.db.listing import Query
 from taskyard.runs.browse import list_runs
@@ -101,7 +102,7 @@ def live_run(url: str) -> str:
     try:
         return str(
             wait_for(
-                lambda: list_runs(database, Query({"status": "running"})).rows,
+                lambda: list_runs(database, LOCAL, Query({"status": "running"})).rows,
                 timeout=60,
                 what="a live run",
             )[0]["id"]
@@ -157,7 +158,7 @@ def test_a_stranger_sees_what_he_expects(terminal: Terminal, lane: str) -> None:
 def test_up_needs_no_setup_and_lets_running_tasks_finish(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     try:
-        up = terminal.start("up", "--runners", "1", "--grace", "60s")
+        up = terminal.start("up", "--runners", "1", "--grace", "60s", "--port", "0")
         greeted = terminal.ok("task", "add", "shop.greet", "name=Bob", "--wait")
         assert json.loads(greeted) == {"text": "Hello Bob!"}
         terminal.ok("task", "add", "steps")

@@ -48,7 +48,7 @@ def test_a_runner_says_which_handlers_it_has(runner: Start) -> None:
 def test_every_runner_has_the_built_in_handlers(runner: Start) -> None:
     names = [spec["name"] for spec in runner("").hello["handlers"]]
 
-    assert names == ["taskyard.prune"]
+    assert sorted(names) == ["taskyard.notify", "taskyard.prune"]
 
 
 def test_an_application_that_cannot_be_imported_is_told_with_cause_and_line(runner: Start) -> None:

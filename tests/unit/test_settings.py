@@ -226,3 +226,24 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     settings: Any = Settings.load(tmp_path)
     with pytest.raises(ValueError, match="frozen"):
         settings.lease = 1.0
+
+
+def test_another_process_gets_them_as_they_are(tmp_path: Path) -> None:
+    write(
+        tmp_path / "taskyard.toml", 'behind_proxy = ["10.0.0.0/8"]\nretention.runs_max_age = "1d"'
+    )
+    given = {
+        "database_url": "postgresql://app:x@db/jobs",
+        "log_dir": tmp_path,
+        "smtp_password": "x",
+    }
+    settings = Settings.load(tmp_path, allowed_hosts="a.example, b.example", **given)
+    again = Settings.from_json(settings.to_json())
+    assert again == settings
+    assert again.shown() == settings.shown()
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "everywhere", "10.0.0.0/8,x"])
+def test_a_proxy_is_named_by_its_network(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting, match=r"behind_proxy.*write a network"):
+        Settings.load(tmp_path, behind_proxy=text)

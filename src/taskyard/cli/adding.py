@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli.faults import warn
 from taskyard.cli.invocation import Invocation, require_some_config
 from taskyard.core.errors import HandlerImportFailed, HandlerUnknown
@@ -77,7 +78,7 @@ def live_specs(here: Invocation) -> dict[str, HandlerSpec]:
     from taskyard import servers
     from taskyard.handlers import HandlerSpec
 
-    rows = [row for row in servers.list_servers(here.database()) if row.alive]
+    rows = [row for row in servers.list_servers(here.database(), LOCAL) if row.alive]
     return {data["name"]: HandlerSpec.from_dict(data) for row in rows for data in row.specs()}
 
 

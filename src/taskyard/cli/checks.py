@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from taskyard import servers
+from taskyard.access.caller import LOCAL
 from taskyard.cli.invocation import Invocation, require_some_config
-from taskyard.cli.server import problems_of
 from taskyard.core.errors import HandlerUnknown, TableInvalid, TaskyardError
 from taskyard.db import migrate
 from taskyard.db.database import Database, Tx
@@ -56,8 +56,8 @@ def examine(here: Invocation) -> Iterator[Finding]:
 
 def _fleet(here: Invocation, settings: Settings, database: Database) -> Iterator[Finding]:
     yield from _application(here, settings)
-    alive = [row for row in servers.list_servers(database) if row.alive]
-    queues = list_queues(database)
+    alive = [row for row in servers.list_servers(database, LOCAL) if row.alive]
+    queues = list_queues(database, LOCAL)
     ready = set(database.read(task_tables))
     yield from _tables(database, queues, ready)
     yield from _queues(queues, {row.server_id for row in alive})
@@ -169,7 +169,7 @@ def _servers(alive: list[servers.SessionRow], *, waiting: int) -> Iterator[Findi
         return
     yield Finding("servers", Level.OK, "alive: " + ", ".join(row.server_id for row in alive))
     for row in alive:
-        if said := problems_of(row):
+        if said := row.trouble():
             text = f"Server {row.server_id}: {said}"
             yield Finding("servers", Level.FAULT, text, "Correct the application on that server.")
 

@@ -28,6 +28,8 @@ def start_logging(level: str, folder: Path | None) -> None:
     for handler in handlers:
         handler.setFormatter(lines)
     logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
+    # Its eleven lines about plug-ins would be the first that a newcomer reads.
+    logging.getLogger("alembic").setLevel(max(logging.WARNING, logging.root.level))
 
 
 class DailyFile(logging.Handler):

@@ -32,21 +32,35 @@ class Entry:
 
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Run": {
-        "up": Entry("worker:up", "Everything in one command: schema upgrade (SQLite) and worker."),
+        "up": Entry("worker:up", "Everything in one command: schema (SQLite), worker and API."),
         "worker": Entry("worker:worker", "Run a server: take tasks and run their handlers."),
+        "web": Entry("web:web", "Serve the HTTP API."),
         "demo": Entry("demo:app", "Watch it work in a folder of its own."),
     },
     "Work": {
         "task": Entry("task:app", "Add tasks; list, show, cancel and retry them."),
         "run": Entry("run:app", "The history of what ran: list, show, log, watch."),
         "queue": Entry("queue:app", "Queues: create, change, pause, delete."),
+        "stats": Entry("stats:app", "How much ran, how it went, how long it took."),
         "server": Entry("server:app", "Servers: who is alive; drain one."),
         "handler": Entry("handler:app", "Handlers: list and show them; test one without a queue."),
+    },
+    "Alerts": {
+        "alert": Entry("alert:app", "What the rules saw: list, acknowledge, silence, resolve."),
+        "alert-rule": Entry("alert_rule:app", "What to watch: kinds, add, change, preview."),
+        "channel": Entry("channel:app", "Where to tell: mail, webhook, chats; test one."),
+    },
+    "Who may": {
+        "user": Entry("user:app", "Users: add, list and change them; set a password."),
+        "tenant": Entry("tenant:app", "Tenants: add, list, disable and enable them."),
+        "token": Entry("token:app", "API tokens: create, list and revoke them."),
+        "audit": Entry("audit:app", "Who changed what; verify that the record is whole."),
     },
     "Set up": {
         "init": Entry("init:app", "Write taskyard.toml, handlers.py and a first test."),
         "db": Entry("db:app", "The database's schema: upgrade, status, SQL."),
         "config": Entry("config:app", "Settings: what holds, and where it came from."),
+        "api": Entry("web:api", "The HTTP API: its OpenAPI description."),
         "prune": Entry("prune:app", "Remove old runs and tasks, as the retention settings say."),
         "doctor": Entry("doctor:app", "Look for what is wrong, and say how to mend it."),
         "version": Entry("version:app", "Print the version."),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli.invocation import invocation
 from taskyard.cli.options import AsJson, duration, new_app
 from taskyard.cli.output import print_fields, print_json
@@ -55,7 +56,7 @@ def prune(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     keep = here.settings().retention.model_copy(update=changes)
-    done = retention.prune(here.database(), keep, dry_run=dry_run)
+    done = retention.prune(here.database(), LOCAL, keep, dry_run=dry_run)
     if as_json:
         print_json(done.to_dict())
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.invocation import invocation
 from taskyard.cli.options import AsJson, duration, new_app
@@ -67,7 +68,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     here = invocation(ctx)
     database = here.database()
-    rows = [_row(database, queue) for queue in list_queues(database)]
+    rows = [_row(database, queue) for queue in list_queues(database, LOCAL)]
     print_list(
         rows,
         COLUMNS,
@@ -100,7 +101,7 @@ def create(
     settings = _settings(table, max_workers, scan_interval, server_id, rate_limit, timeout)
     if disabled:
         settings["status"] = 0
-    queue = create_queue(invocation(ctx).database(), name, **settings)
+    queue = create_queue(invocation(ctx).database(), LOCAL, name, **settings)
     _print_queue(queue)
     say("Running servers work it within `config_sync_interval` (10 s unless set otherwise).")
 
@@ -128,7 +129,7 @@ def set_(
     settings = _settings(table, max_workers, scan_interval, server_id, rate_limit, timeout)
     if not settings:
         raise typer.BadParameter("name at least one setting to change")
-    _print_queue(update_queue(invocation(ctx).database(), name, **settings))
+    _print_queue(update_queue(invocation(ctx).database(), LOCAL, name, **settings))
 
 
 @app.command()
@@ -136,7 +137,7 @@ def pause(ctx: typer.Context, name: Name) -> None:
     """Take nothing more from a queue; what runs goes on."""
     from taskyard.queues import pause_queue
 
-    _print_queue(pause_queue(invocation(ctx).database(), name))
+    _print_queue(pause_queue(invocation(ctx).database(), LOCAL, name))
 
 
 @app.command()
@@ -144,7 +145,7 @@ def resume(ctx: typer.Context, name: Name) -> None:
     """Work a queue again."""
     from taskyard.queues import resume_queue
 
-    _print_queue(resume_queue(invocation(ctx).database(), name))
+    _print_queue(resume_queue(invocation(ctx).database(), LOCAL, name))
 
 
 @app.command()
@@ -154,7 +155,7 @@ def delete(ctx: typer.Context, name: Name) -> None:
 
     database = invocation(ctx).database()
     table = get_queue(database, name).table_name
-    delete_queue(database, name)
+    delete_queue(database, LOCAL, name)
     say(f"Queue {name} is deleted; table {table} and its tasks are still there.")
 
 
@@ -164,7 +165,7 @@ def adopt(ctx: typer.Context, name: Name) -> None:
     from taskyard.queues import adopt_table, get_queue
 
     database = invocation(ctx).database()
-    adopt_table(database, name)
+    adopt_table(database, LOCAL, name)
     say(f"Table {get_queue(database, name).table_name} is ready.")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.invocation import invocation
 from taskyard.cli.options import After, AsJson, Limit, moment, new_app, since
@@ -110,7 +111,7 @@ def list_(
     }
     sort = "started_at" if oldest else "-started_at"
     query = Query(filters, sort, limit, after, large=("error",))
-    page = list_runs(here.database(), query)
+    page = list_runs(here.database(), LOCAL, query)
     rows = [with_task(row) for row in page.rows]
     print_list(rows, COLUMNS, as_json=as_json, color=here.color, empty="No runs.")
     if page.next_cursor:
@@ -122,7 +123,7 @@ def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Show a run in full: payload, output, error, times, memory, progress."""
     from taskyard.runs.browse import show_run
 
-    run = with_task(show_run(invocation(ctx).database(), run_id))
+    run = with_task(show_run(invocation(ctx).database(), LOCAL, run_id))
     if as_json:
         print_json(run)
     else:

@@ -5,20 +5,16 @@ Owns the words; the verbs are `servers.py`'s.
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.invocation import invocation
 from taskyard.cli.options import AsJson, new_app
 from taskyard.cli.output import Column, print_list, say
-
-if TYPE_CHECKING:
-    from taskyard.servers import SessionRow
 
 app = new_app("Servers: who is alive; drain one.")
 
@@ -49,7 +45,7 @@ def list_(
     from taskyard.servers import list_servers
 
     here = invocation(ctx)
-    rows = [row_of(session) for session in list_servers(here.database(), dead=everyone)]
+    rows = [session.shown() for session in list_servers(here.database(), LOCAL, dead=everyone)]
     empty = "No server is alive. `taskyard worker` starts one."
     print_list(rows, COLUMNS, as_json=as_json, color=here.color, empty=empty)
 
@@ -64,31 +60,7 @@ def drain(
     from taskyard import servers
 
     database = invocation(ctx).database()
-    servers.drain(database, server_id)
+    servers.drain(database, LOCAL, server_id)
     say(f"Server {server_id} takes nothing more and stops when its tasks are done.")
-    while wait and any(row.server_id == server_id for row in servers.list_servers(database)):
+    while wait and any(row.server_id == server_id for row in servers.list_servers(database, LOCAL)):
         time.sleep(0.5)
-
-
-def row_of(session: SessionRow) -> dict[str, Any]:
-    """A Session as a row of the list."""
-    return {
-        "server_id": session.server_id,
-        "state": session.state if session.alive or session.state == "dead" else "late",
-        "host": session.host,
-        "pid": session.pid,
-        "session": session.session,
-        "runners": session.runners,
-        "handlers": len(session.specs()),
-        "started_at": datetime.fromtimestamp(session.started_at, UTC),
-        "beat_age": round(session.beat_age, 3),
-        "lease_left": round(session.lease_left, 3),
-        "version": session.version,
-        "problems": problems_of(session) or None,
-    }
-
-
-def problems_of(session: SessionRow) -> str:
-    """What is wrong with a server's application, in one line; '' when nothing is."""
-    found = json.loads(session.problems) if session.problems else []
-    return "; ".join(str(problem.get("text", problem)) for problem in found)

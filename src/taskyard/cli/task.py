@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.invocation import invocation
 from taskyard.cli.options import (
@@ -172,7 +173,7 @@ def list_(
         "unique_key": unique_key,
     }
     query = Query(filters, limit=limit, cursor=after, large=("error_msg",))
-    page = list_tasks(here.database(), query)
+    page = list_tasks(here.database(), LOCAL, query)
     print_list(page.rows, COLUMNS, as_json=as_json, color=here.color, empty="No tasks.")
     if page.next_cursor:
         say(f"There are more: --after {page.next_cursor}")
@@ -190,8 +191,8 @@ def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
 
     here = invocation(ctx)
     database = here.database()
-    task = show_task(database, parse_ref(database, ref))
-    page = list_runs(database, Query({"task": ref}, large=("error",)))
+    task = show_task(database, LOCAL, parse_ref(database, ref))
+    page = list_runs(database, LOCAL, Query({"task": ref}, large=("error",)))
     runs = [with_task(run) for run in page.rows]
     if as_json:
         print_json(task | {"runs": runs})
@@ -211,7 +212,7 @@ def explain(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
 
     here = invocation(ctx)
     database = here.database()
-    reasons = ask(database, parse_ref(database, ref))
+    reasons = ask(database, LOCAL, parse_ref(database, ref))
     if as_json:
         print_json(reasons)
         return
@@ -237,7 +238,7 @@ def cancel(
     database = invocation(ctx).database()
     for text in refs:
         ref = manage.parse_ref(database, text)
-        state = manage.cancel(database, ref, reason)
+        state = manage.cancel(database, LOCAL, ref, reason)
         print(f"{ref}\t{state.status.name.lower()}")
 
 
@@ -249,7 +250,7 @@ def retry(ctx: typer.Context, refs: Refs) -> None:
     database = invocation(ctx).database()
     for text in refs:
         ref = manage.parse_ref(database, text)
-        state = manage.retry(database, ref)
+        state = manage.retry(database, LOCAL, ref)
         print(f"{ref}\t{state.status.name.lower()}")
 
 

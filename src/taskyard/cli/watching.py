@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.output import say
 from taskyard.cli.run import progress
@@ -28,7 +29,7 @@ def follow_log(db: Database, run_id: int, *, follow: bool) -> None:
     after = -1
     while True:
         # Asked before the log is read: chunks written before the end must not be missed.
-        over = show_run(db, run_id)["status"] != "running"
+        over = show_run(db, LOCAL, run_id)["status"] != "running"
         after = _print_chunks(db, run_id, after)
         if over or not follow:
             return
@@ -48,7 +49,7 @@ def watch_run(db: Database, run_id: int) -> str:
     """Show a Run's progress until it has ended; returns its status. Raises RunUnknown."""
     teller = _Teller()
     while True:
-        run = show_run(db, run_id)
+        run = show_run(db, LOCAL, run_id)
         if run["status"] != "running":
             teller.end(run)
             return str(run["status"])

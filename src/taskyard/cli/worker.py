@@ -1,30 +1,25 @@
 """`taskyard worker` and `taskyard up`: a server in the foreground.
 
-Owns their options; where the log goes is `logfile.py`'s. The server is `engine/server.py`'s.
+Owns their options; where the log goes is `logfile.py`'s. The server is `engine/server.py`'s, and
+beside it `up` keeps the process of the API (`keeper.py`).
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskyard.cli.invocation import invocation, require_some_config
 from taskyard.cli.logfile import start_logging
 from taskyard.cli.options import new_app
+from taskyard.cli.web import BehindProxy, Host, Level, LogLevel, NoAuth, Port, TlsCert, TlsKey
+
+if TYPE_CHECKING:
+    from taskyard.settings import Settings
 
 worker = new_app()
 up = new_app()
-
-
-class LogLevel(StrEnum):
-    """How much a server says."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 Queues = Annotated[
@@ -53,7 +48,6 @@ Runners = Annotated[
         "--runners", help="Runner processes (TASKYARD_RUNNERS); default: one a core.", min=1
     ),
 ]
-Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged to stderr.")]
 Reload = Annotated[
     bool, typer.Option(help="Replace the runners when a file of the application changes.")
 ]
@@ -78,7 +72,9 @@ def run_worker(
       taskyard worker
       taskyard --db postgresql://app@db/jobs worker --server-id server-002 --queues mail,sync
     """
-    _serve(ctx, queues, log_level, grace=grace, server_id=server_id, runners=runners)
+    settings = _settings(ctx, grace=grace, server_id=server_id, runners=runners)
+    start_logging(log_level.value, settings.log_dir)
+    _serve(settings, queues)
 
 
 @up.command("up")
@@ -90,19 +86,52 @@ def run_up(
     runners: Runners = None,
     log_level: Level = LogLevel.INFO,
     reload: Reload = True,
+    host: Host = None,
+    port: Port = None,
+    no_auth: NoAuth = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = None,
 ) -> None:
-    """Everything in one command, for one machine: the schema (SQLite) and a worker.
+    """Everything in one command, for one machine: the schema (SQLite), a worker and the API.
 
-    The API and the console are not part of this version yet; they will run here.
+    At the first start a user is made, and how to sign in is printed once.
+
+    \b
+    Examples:
+      taskyard up
+      taskyard up --no-auth    # everybody on this machine may do everything
     """
-    options = {"grace": grace, "server_id": server_id, "runners": runners}
-    _serve(ctx, queues, log_level, reload=reload, **options)
+    from taskyard.cli.keeper import Keeper
+
+    settings = _settings(
+        ctx,
+        reload=reload,
+        grace=grace,
+        server_id=server_id,
+        runners=runners,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_proxy=behind_proxy,
+    )
+    keeper = Keeper(settings, no_auth=no_auth, log_level=log_level.value)
+    start_logging(log_level.value, settings.log_dir)
+    keeper.start()
+    try:
+        _serve(settings, queues)
+    finally:
+        keeper.stop()
 
 
-def _serve(ctx: typer.Context, queues: str | None, level: LogLevel, **overrides: Any) -> None:
+def _settings(ctx: typer.Context, **overrides: Any) -> Settings:
     settings = invocation(ctx).settings(**overrides)
     require_some_config(settings)
-    start_logging(level.value, settings.log_dir)
+    return settings
+
+
+def _serve(settings: Settings, queues: str | None) -> None:
     from taskyard.engine.server import serve
 
     names = None if queues is None else frozenset(n.strip() for n in queues.split(",") if n.strip())

@@ -431,6 +431,38 @@ class QueueInvalid(TaskyardError):
         super().__init__(f'Queue "{queue}": {why}.', fix, queue=queue, field=field, why=why)
 
 
+class QueueTwice(QueueInvalid):
+    """A queue of this name is there already."""
+
+    code = "TY323"
+    exit_code = 5
+
+    queue: str
+    field: str
+    why: str
+
+    def __init__(self, queue: str) -> None:
+        why = "a queue of this name is there already"
+        super().__init__(queue, "queue_name", why, "Choose another name.")
+
+
+class TableUnknown(TaskyardError):
+    """No queue has a task table of this name."""
+
+    code = "TY324"
+    exit_code = 3
+
+    table: str
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f'No queue has the table "{table}".',
+            "Create a queue for it first: `taskyard queue create NAME --table TABLE`, or"
+            " POST /admin/queue/create.",
+            table=table,
+        )
+
+
 class TaskUnknown(TaskyardError):
     """There is no task of this reference (`QUEUE/ID`)."""
 
@@ -520,6 +552,24 @@ class NotNow(TaskyardError):
         )
 
 
+class CountChanged(TaskyardError):
+    """An operation over a filter meets another number of things than its caller has seen."""
+
+    code = "TY317"
+    exit_code = 5
+
+    expected: int
+    found: int
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(
+            f"The filter lets {found:,} through, not {expected:,}; nothing was done.",
+            "Look at the list again, and ask with the new count.",
+            expected=expected,
+            found=found,
+        )
+
+
 class TaskLost(TaskyardError):
     """The claim on the task was taken away, so nothing may be written for this run any more."""
 
@@ -577,6 +627,260 @@ class TaskFailed(TaskyardError):
         )
 
 
+class ScheduleUnknown(TaskyardError):
+    """There is no schedule of this id or name."""
+
+    code = "TY340"
+    exit_code = 3
+
+    schedule: str
+
+    def __init__(self, schedule: str, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            f'There is no schedule "{schedule}".{did_you_mean(schedule, known)}',
+            "Look into ty_schedules, by its name and tenant_id.",
+            schedule=schedule,
+        )
+
+
+class ScheduleInvalid(TaskyardError):
+    """A field of a schedule cannot be; `field` names it."""
+
+    code = "TY341"
+    exit_code = 2
+
+    field: str
+    why: str
+
+    def __init__(self, field: str, why: str, fix: str) -> None:
+        end = "" if why.endswith("?") else "."
+        super().__init__(f"{field}: {why}{end}", fix, field=field, why=why)
+
+
+class CronInvalid(ScheduleInvalid):
+    """A cron expression cannot be read; `field` names its part, like "minute"."""
+
+    code = "TY342"
+
+    expression: str
+
+    def __init__(self, expression: str, field: str, why: str, fix: str) -> None:
+        super().__init__(field, why, fix)
+        self.expression = self.params["expression"] = expression
+
+
+class ScheduleTwice(ScheduleInvalid):
+    """The tenant has a schedule of this name already."""
+
+    code = "TY343"
+    exit_code = 5
+
+    def __init__(self, name: str) -> None:
+        super().__init__("name", f'there is a schedule "{name}" already', "Choose another name.")
+
+
+class UserUnknown(TaskyardError):
+    """There is no user of this name. `known` lists those there are."""
+
+    code = "TY330"
+    exit_code = 3
+
+    username: str
+    known: list[str]
+
+    def __init__(self, username: str, known: Iterable[str] = ()) -> None:
+        names = sorted(known)
+        super().__init__(
+            f'No user "{username}".{did_you_mean(username, names)}',
+            "`taskyard user list` shows them; `taskyard user add NAME` makes one.",
+            username=username,
+            known=names,
+        )
+
+
+class TenantUnknown(TaskyardError):
+    """There is no tenant of this id. `known` lists those that the caller sees."""
+
+    code = "TY331"
+    exit_code = 3
+
+    tenant_id: str
+    known: list[str]
+
+    def __init__(self, tenant_id: str, known: Iterable[str] = ()) -> None:
+        ids = sorted(known)
+        super().__init__(
+            f'No tenant "{tenant_id}".{did_you_mean(tenant_id, ids)}',
+            "`taskyard tenant list` shows them; `taskyard tenant add ID` registers one.",
+            tenant_id=tenant_id,
+            known=ids,
+        )
+
+
+class TokenUnknown(TaskyardError):
+    """There is no token of this id (the eight characters behind `ty_`)."""
+
+    code = "TY332"
+    exit_code = 3
+
+    public_id: str
+
+    def __init__(self, public_id: str) -> None:
+        super().__init__(
+            f"No token {public_id}.",
+            "`taskyard token list` shows them; a token is named by the part between its two _.",
+            public_id=public_id,
+        )
+
+
+class AccessInvalid(TaskyardError):
+    """A user, tenant or token cannot be so; `field` says which, `why` is a clause that names it."""
+
+    code = "TY333"
+    exit_code = 2
+
+    thing: str
+    field: str
+    why: str
+
+    def __init__(self, thing: str, field: str, why: str, fix: str) -> None:
+        why = why.strip().rstrip(".")
+        super().__init__(f"{thing}: {why}.", fix, thing=thing, field=field, why=why)
+
+
+class NameTaken(TaskyardError):
+    """There is a user, tenant, alert rule or channel of this name already."""
+
+    code = "TY334"
+    exit_code = 5
+
+    thing: str
+
+    def __init__(self, thing: str) -> None:
+        super().__init__(f"{thing} is there already.", "Choose another name.", thing=thing)
+
+
+class LastSuperuser(TaskyardError):
+    """The last enabled superuser cannot be removed, disabled or given another role."""
+
+    code = "TY335"
+    exit_code = 5
+
+    username: str
+
+    def __init__(self, username: str) -> None:
+        super().__init__(
+            f'"{username}" is the last enabled superuser.',
+            "Make another user a superuser first.",
+            username=username,
+        )
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+
+class RuleUnknown(TaskyardError):
+    """There is no alert rule of this id or name, or several tenants have one."""
+
+    code = "TY350"
+    exit_code = 3
+
+    rule: str
+
+    def __init__(self, rule: str, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            f'There is no one alert rule "{rule}".{did_you_mean(rule, known)}',
+            "`taskyard alert-rule list` lists them with their ids.",
+            rule=rule,
+        )
+
+
+class ChannelUnknown(TaskyardError):
+    """There is no channel of this id or name, or several tenants have one."""
+
+    code = "TY351"
+    exit_code = 3
+
+    channel: str
+
+    def __init__(self, channel: str, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            f'There is no one channel "{channel}".{did_you_mean(channel, known)}',
+            "`taskyard channel list` lists them with their ids.",
+            channel=channel,
+        )
+
+
+class IncidentUnknown(TaskyardError):
+    """There is no incident of this id (any more)."""
+
+    code = "TY352"
+    exit_code = 3
+
+    incident: int
+
+    def __init__(self, incident: int) -> None:
+        super().__init__(
+            f"There is no incident {incident}.",
+            "`taskyard alert list` lists them; those resolved a year ago are removed.",
+            incident=incident,
+        )
+
+
+class AlertInvalid(TaskyardError):
+    """An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause."""
+
+    code = "TY353"
+    exit_code = 2
+
+    thing: str
+    field: str
+    why: str
+
+    def __init__(self, thing: str, field: str, why: str, fix: str) -> None:
+        end = "" if why.endswith("?") else "."
+        why = why.strip().rstrip(".")
+        super().__init__(f"{thing}, {field}: {why}{end}", fix, thing=thing, field=field, why=why)
+
+
+class NotSent(TaskyardError):
+    """A message did not get out; it is tried again."""
+
+    code = "TY354"
+
+    why: str
+
+    def __init__(self, why: str, fix: str = "It is tried again for about an hour.") -> None:
+        why = why.strip().rstrip(".")
+        super().__init__(f"The message was not sent: {why}.", fix, why=why)
+
+
+class Undeliverable(NotSent):
+    """A message cannot get out as things are; it is not tried again."""
+
+    code = "TY355"
+
+    def __init__(self, why: str, fix: str = "Correct it, and use the channel's test.") -> None:
+        super().__init__(why, fix)
+
+
+class AddressRefused(Undeliverable):
+    """Messages may not go to this host: its address is not one of the public internet."""
+
+    code = "TY356"
+    exit_code = 2
+
+    host: str
+
+    def __init__(self, host: str, why: str) -> None:
+        super().__init__(
+            f"{host} is {why}",
+            "If messages are to go there, list the host or its network in the setting alert_hosts.",
+        )
+        self.text = f"Messages may not go to {host}: it is {why}."
+        self.host = self.params["host"] = host
+
+
 # --- TY4xx: permissions --------------------------------------------------------------------------
 
 
@@ -595,6 +899,308 @@ class NotAllowed(TaskyardError):
             "Ask a superuser, or a tenant admin for things of your tenant.",
             permission=permission,
             role=role,
+        )
+
+
+# --- TY5xx: HTTP ---------------------------------------------------------------------------------
+
+
+class PortInUse(TaskyardError):
+    """Another program listens on the port; `pid` is its process, if it can be seen."""
+
+    code = "TY501"
+    exit_code = 5
+
+    host: str
+    port: int
+    pid: int | None
+
+    def __init__(self, host: str, port: int, pid: int | None = None) -> None:
+        by = f"process {pid}" if pid is not None else "another program"
+        super().__init__(
+            f"Port {port} of {host} is used by {by}.",
+            "Stop it, or take another port: --port, setting `port`, TASKYARD_PORT.",
+            host=host,
+            port=port,
+            pid=pid,
+        )
+
+
+class UnsafeAddress(TaskyardError):
+    """The API was asked to listen where it must not as it is set up; `why` says what is missing."""
+
+    code = "TY503"
+    exit_code = 2
+
+    host: str
+    why: str
+
+    def __init__(self, host: str, why: str, fix: str) -> None:
+        super().__init__(f"Will not listen on {host}: {why}.", fix, host=host, why=why)
+
+
+class RequestInvalid(TaskyardError):
+    """The request is not what this address takes; `problems` has one line a field."""
+
+    code = "TY504"
+    exit_code = 2
+
+    problems: list[str]
+
+    def __init__(self, problems: Sequence[str], fix: str = "") -> None:
+        lines = [line.strip().rstrip(".") for line in problems]
+        super().__init__(
+            f"{'; '.join(lines)}.",
+            fix or "/openapi.json says what each address takes; `taskyard api schema` prints it.",
+            problems=lines,
+        )
+
+
+class NotJson(TaskyardError):
+    """The body is no JSON, or does not say that it is; `why` says where."""
+
+    code = "TY505"
+    exit_code = 2
+
+    why: str
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The body cannot be read: {why}.",
+            "Send one JSON value with `Content-Type: application/json`.",
+            why=why,
+        )
+
+
+class WrongContentType(NotJson):
+    """The body is said to be something else than JSON."""
+
+    code = "TY506"
+
+    why: str
+
+
+class BodyTooLarge(TaskyardError):
+    """The body has more bytes than are read."""
+
+    code = "TY507"
+    exit_code = 2
+
+    limit: int
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The body has more than {limit:,} bytes.",
+            "Send it in parts, or raise the setting `max_body` (TASKYARD_MAX_BODY).",
+            limit=limit,
+        )
+
+
+class HostUnknown(TaskyardError):
+    """The request is for a host name that is not ours: a page may have rebound its DNS name."""
+
+    code = "TY508"
+    exit_code = 4
+
+    host: str
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f'"{host}" is no name of this server.',
+            "Add it to the setting `allowed_hosts` (TASKYARD_ALLOWED_HOSTS), or set `public_url`.",
+            host=host,
+        )
+
+
+class CrossSite(TaskyardError):
+    """A change was asked for by another site's page, or by a browser that does not say by which."""
+
+    code = "TY509"
+    exit_code = 4
+
+    origin: str
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"The request comes from {origin}, not from a page of this server.",
+            "Programs sign in with a token: `Authorization: Bearer …`; `taskyard token create`"
+            " makes one.",
+            origin=origin,
+        )
+
+
+class AddressUnknown(TaskyardError):
+    """There is nothing at this path."""
+
+    code = "TY510"
+    exit_code = 3
+
+    path: str
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is nothing at {path}.", "/openapi.json lists all.", path=path)
+
+
+class MethodUnknown(TaskyardError):
+    """There is something at this path, but not by this method."""
+
+    code = "TY511"
+    exit_code = 2
+
+    method: str
+    allowed: list[str]
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        methods = sorted(allowed)
+        super().__init__(
+            f"{method} cannot be used here.",
+            f"Use {' or '.join(methods)}." if methods else "/openapi.json lists all.",
+            method=method,
+            allowed=methods,
+        )
+
+
+class KeyReused(TaskyardError):
+    """An Idempotency-Key came again with another request."""
+
+    code = "TY512"
+    exit_code = 5
+
+    key: str
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f'Idempotency-Key "{key}" was used for another request.',
+            "Use a new key for a new request; keys are remembered for a day.",
+            key=key,
+        )
+
+
+class KeyBusy(TaskyardError):
+    """An Idempotency-Key came again while its first request has no answer yet."""
+
+    code = "TY513"
+    exit_code = 5
+
+    key: str
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f'The first request with Idempotency-Key "{key}" has not been answered.',
+            "Ask again in a while; if it stays so, that request was cut off: look whether it was"
+            " done before you use a new key.",
+            key=key,
+        )
+
+
+class NotReady(TaskyardError):
+    """No task can be worked now: the database does not answer, or no server takes tasks."""
+
+    code = "TY514"
+    exit_code = 6
+
+    database: bool
+    server: bool
+
+    def __init__(self, *, database: bool, server: bool) -> None:
+        why = "no server takes tasks" if database else "the database does not answer"
+        super().__init__(
+            f"Not ready: {why}.",
+            "`taskyard worker` starts a server; `taskyard doctor` looks for what is wrong.",
+            database=database,
+            server=server,
+        )
+
+
+class TooManyListeners(TaskyardError):
+    """So many clients listen for events that one more is turned away."""
+
+    code = "TY515"
+    exit_code = 6
+
+    limit: int
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} clients listen for events already, which is the most.",
+            "Close pages that are not looked at; without events a page still asks now and then.",
+            limit=limit,
+        )
+
+
+class Unexpected(TaskyardError):
+    """Something failed that we did not foresee; the server's log has it under the request's id."""
+
+    code = "TY599"
+
+    request_id: str
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            "Something went wrong that is not your fault.",
+            f"The server's log says more, under request {request_id}.",
+            request_id=request_id,
+        )
+
+
+class NotSignedIn(TaskyardError):
+    """Nobody is signed in: no token or session was shown, or none that is known."""
+
+    code = "TY403"
+    exit_code = 4
+
+    def __init__(self, text: str = "Not signed in.") -> None:
+        super().__init__(
+            text,
+            "Sign in, or send a token: `Authorization: Bearer ty_…`"
+            " (`taskyard token create --user NAME --name WHAT_FOR` makes one).",
+        )
+
+
+class SignInFailed(TaskyardError):
+    """Wrong username or password; which of the two is not said."""
+
+    code = "TY404"
+    exit_code = 4
+
+    def __init__(self, text: str = "Wrong username or password.") -> None:
+        super().__init__(
+            text, "Try again; a superuser can set a password: `taskyard user passwd NAME`."
+        )
+
+
+class TooManyAttempts(TaskyardError):
+    """Too many sign-ins failed; `retry_after` is the seconds to wait."""
+
+    code = "TY405"
+    exit_code = 4
+
+    retry_after: int
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            f"Too many sign-ins failed; try again in {retry_after} s.",
+            "Wait; a superuser can set another password meanwhile: `taskyard user passwd NAME`."
+            " Tokens go on working.",
+            retry_after=retry_after,
+        )
+
+
+class TokenEnded(TaskyardError):
+    """A token is right, but no longer good; `why` is "expired", "revoked" or "user disabled"."""
+
+    code = "TY406"
+    exit_code = 4
+
+    public_id: str
+    why: str
+
+    def __init__(self, public_id: str, why: str) -> None:
+        super().__init__(
+            f"Token {public_id} is no longer good: {why}.",
+            "Make another: `taskyard token create --user NAME --name WHAT_FOR`.",
+            public_id=public_id,
+            why=why,
         )
 
 

@@ -57,8 +57,8 @@ class Hold(IntEnum):
     NONE = 0
     HANDLER_UNKNOWN = 1
     """No live Server has a Handler of this task_type (TY201)."""
-    TENANT_UNKNOWN = 2
-    """Its tenant_id names no Tenant."""
+    TENANT_DISABLED = 2
+    """Its tenant is disabled (TY309)."""
     TIME_UNREADABLE = 3
     """SQLite only: its schedule_time is text that no date can be read from."""
 

@@ -233,6 +233,10 @@ _SECRET_NAME = re.compile(
     "passw(?:or)?d|passphrase|secret|token|authori[sz]ation|cookie|credential|api_?key"
     "|(?:^|_)(?:pwd|keys?|dsn|auth|pin)(?:_|$)",
 )
+# What a text must have that names a secret, looked for before it is read as JSON.
+_MAYBE_SECRET = re.compile(
+    r"pass|secret|token|authori|cookie|credential|key|pwd|dsn|auth|pin", re.IGNORECASE
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#@:]*):[^\s/?#]*@")
 
@@ -253,6 +257,28 @@ def mask(value: Any, also: Collection[str] = ()) -> Any:
     if isinstance(value, list | tuple):
         return [mask(child, also) for child in value]
     return mask_url(value) if isinstance(value, str) else value
+
+
+def mask_json(text: str | None, also: Collection[str] = ()) -> str | None:
+    """Return a JSON text as people may see it: as it is, or with the values of secrets masked.
+
+    Secrets are those of `mask`. A text that is no JSON and names one is masked as a whole.
+    """
+    if not text:
+        return text
+    named = "\\" in text or _MAYBE_SECRET.search(text) is not None
+    named = named or any(name in text for name in also)
+    if not (named or "@" in text):
+        return text
+    try:
+        # Not orjson, which would read an integer of more than 64 bits as a float.
+        value = json.loads(text)
+        masked = mask(value, also)
+    except RecursionError:
+        return MASK
+    except ValueError:
+        return MASK if named else mask_url(text)
+    return text if masked == value else json.dumps(masked, ensure_ascii=False)
 
 
 def is_secret(name: str) -> bool:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from taskyard.db.dialect import CHANNEL
+
 if TYPE_CHECKING:
     from taskyard.db.database import Database
 
 logger = logging.getLogger("taskyard.bell")
 
-CHANNEL = "taskyard"
 _GAP = 1 / 200
 
 
@@ -36,14 +37,18 @@ class Bell:
         """Is there a bell to listen to?"""
         return self._on
 
+    def is_due(self, table: str) -> bool:
+        """May `table` be rung for now? Whoever hears yes must ring, in a statement of his own."""
+        now = time.monotonic()
+        if not self._on or now - self._last.get(table, 0.0) < _GAP:
+            return False
+        self._last[table] = now
+        return True
+
     def ring(self, table: str) -> None:
         """Say that `table` has new Tasks; never fails."""
-        if not self._on:
+        if not self.is_due(table):
             return
-        now = time.monotonic()
-        if now - self._last.get(table, 0.0) < _GAP:
-            return
-        self._last[table] = now
         try:
             with self._db.autocommit(deadline=5.0) as tx:
                 tx.execute("SELECT pg_notify(:channel, :table)", channel=CHANNEL, table=table)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.db.rows import Claim, ClaimedRow, Head, Settlement, When
+from taskyard.db.rows import MAKERS, Claim, ClaimedRow, Head, Settlement, When
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -50,6 +50,9 @@ INDEX_PURPOSES = ("pending", "keyed", "held", "odd", "owner", "stray", "unique",
 """What our indexes of a task table are for; `tables.index_name` makes their names of it."""
 
 
+CHANNEL = "taskyard"
+"""What NOTIFY and LISTEN speak on."""
+
 TASK_COLUMNS = (
     "task_type",
     "task_params",
@@ -69,10 +72,18 @@ TASK_COLUMNS = (
 RUN_COLUMNS = (
     "id, task_table, task_id, fence, attempt, task_type, queue, status, origin, tenant_id,"
     " server_id, session, pid, payload, output, error, memory_usage, cpu_time, wait_time,"
-    " execution_time, started_at, completed_at, claimed_at, created_at, updated_at"
+    " execution_time, started_at, completed_at, claimed_at, created_at, updated_at, schedule_id,"
+    " batch_id, execute_index"
 )
-"""The columns that settle fills, in this order, in every family."""
+"""The columns that settle fills, in this order, in every family; the last three are `makers`."""
 
+
+# Of the numbers of statistics the first two are summed up, of the last the larger stays.
+_ADDING = """
+ON CONFLICT ({key}) DO UPDATE
+   SET count = {table}.count + excluded.count, total = {table}.total + excluded.total,
+       peak = CASE WHEN excluded.peak > {table}.peak THEN excluded.peak ELSE {table}.peak END
+"""
 
 KEYS_A_LOOK = 200
 """Exclusive keys that one look goes through; the next goes on behind the last of them."""
@@ -118,13 +129,14 @@ WITH RECURSIVE walk (k, n) AS (
   SELECT {next}, walk.n + 1 FROM walk WHERE walk.k IS NOT NULL AND walk.n < {keys}
 )
 SELECT walk.n, walk.k, h.id, h.priority, {due_h}, h.task_type
-  FROM walk LEFT JOIN {table} AS h ON h.id = (
+  FROM walk LEFT JOIN {table} AS h ON h.id = CASE WHEN EXISTS (
+    SELECT 1 FROM {table} AS r
+     WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL
+  ) THEN NULL ELSE (
     SELECT c.id FROM {table} AS c
      WHERE {keyed} AND c.excl_key = walk.k AND c.owner IS NULL AND {due_c} <= {due_now}
-       AND NOT EXISTS (
-         SELECT 1 FROM {table} AS r
-          WHERE r.excl_key = walk.k AND r.excl_key IS NOT NULL AND r.owner IS NOT NULL)
-     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1)
+     ORDER BY c.priority DESC, {due_c}, c.id LIMIT 1
+  ) END
  WHERE walk.k IS NOT NULL
 """
 
@@ -148,6 +160,8 @@ class Dialect(ABC):
     skip_locked: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     claims_alone: ClassVar[bool] = False
     """Are claim and settle one statement each, which needs no transaction around it?"""
+    writes_overlap: ClassVar[bool] = True
+    """May two connections write at the same time?"""
     loose_times: ClassVar[bool] = False
     """May a task table's time column hold text that is no time?"""
     base_columns: ClassVar[Mapping[str, str]]
@@ -216,6 +230,32 @@ class Dialect(ABC):
     def utc_after(self, seconds: str) -> str:
         """Expression: UTC now plus an expression of seconds, for `ty_*` tables."""
 
+    def tail(self, column: str, length: int) -> str:
+        """Expression: the last `length` characters of a text."""
+        return f"RIGHT({column}, {length})"
+
+    @abstractmethod
+    def utc_from(self, seconds: str) -> str:
+        """Expression: the moment so many seconds after 1970, for `ty_*` tables."""
+
+    @abstractmethod
+    def in_context(self, column: str, name: str) -> str:
+        """Expression: a whole number that a Task's context has under a name; else null.
+
+        It never fails: strangers may write anything into that column.
+        """
+
+    def makers(self, column: str) -> str:
+        """Expressions of `MAKERS`, taken from a Task's context; they cost nothing where it is null.
+
+        Taken inside the database: the rescue of a dead Server's Tasks goes the same way.
+        """
+        return ", ".join(self.in_context(column, name) for name in MAKERS)
+
+    @abstractmethod
+    def json_of(self, columns: Mapping[str, str]) -> str:
+        """Expression: expressions by name as a JSON object, as text, always written alike."""
+
     def clock(self) -> dict[str, Any]:
         """Parameters that stand for the database's clock, where SQL cannot say it itself."""
         return {}
@@ -253,7 +293,28 @@ class Dialect(ABC):
 
     @abstractmethod
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
-        """Write endings under the fence and insert their Runs; returns the ids that were hit."""
+        """Write endings under the fence, insert their Runs and note them in `ty_uncounted`.
+
+        Returns the ids that were hit.
+        """
+
+    # --- statistics -----------------------------------------------------------------------------
+
+    def adding(self, table: str, key: Sequence[str]) -> str:
+        """End of an INSERT of count, total and peak that adds to those of a row that is there."""
+        return _ADDING.format(table=table, key=", ".join(key))
+
+    @abstractmethod
+    def minute(self, column: str) -> str:
+        """Expression: the minute in which a time of a `ty_*` table is, in seconds since 1970."""
+
+    def among(self, column: str, numbers: Sequence[int]) -> str:
+        """Condition: a column of whole numbers has one of these, which may be many."""
+        return f"{column} IN ({', '.join(map(str, numbers))})"
+
+    def floor(self, expression: str) -> str:
+        """Expression: the whole number below a number that is not negative."""
+        return f"CAST(floor({expression}) AS bigint)"
 
     # --- enqueue --------------------------------------------------------------------------------
 
@@ -263,10 +324,13 @@ class Dialect(ABC):
     """Has it LISTEN/NOTIFY?"""
 
     @abstractmethod
-    def insert_task(self, tx: Tx, table: str, row: Mapping[str, Any], when: When) -> int | None:
+    def insert_task(
+        self, tx: Tx, table: str, row: Mapping[str, Any], when: When, *, ring: bool = False
+    ) -> int | None:
         """Insert a Task and return its id; None where a live one has its unique_key.
 
-        The caller's transaction survives the duplicate (rulings 1.3).
+        The caller's transaction survives the duplicate (rulings 1.3). `ring` rings the bell in the
+        same statement, where there is one.
         """
 
     @abstractmethod

@@ -1,9 +1,9 @@
-"""Listing: how every list is asked for: its filters, its order, its pages.
+"""Listing: what may be asked of a list: its filters, its order, its pages.
 
-Owns `Filter`, `Listing` (what may be asked of a list, declared once as data), `Source` (a table it
-is made of) and the one SELECT that every list is made with. A list of several sources is one
-statement, so it shows one moment; each source is cut to the page before they are merged, so each is
-read along its own index. Leaves to the nouns which columns there are and what they mean.
+Owns `Filter` and `Listing` (what may be asked, declared once as data: the HTTP API, the command
+line and the reference read the same declarations), the reading of a `Query`, cursors, and `page`,
+the one way to a page of a list. The statements are `select.py`'s; lists too long to be read whole
+go through `search.py`. Leaves to the nouns which columns there are and what they mean.
 
 What a user writes is only ever a key into these declarations or a bound parameter, never SQL.
 """
@@ -15,19 +15,23 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from taskyard.core.durations import parse_duration
 from taskyard.core.errors import QueryInvalid, did_you_mean
+from taskyard.db import select
 from taskyard.db.database import Tx
+from taskyard.db.select import COUNT_CAP as COUNT_CAP
+from taskyard.db.select import Asked, Behind, Condition
+from taskyard.db.select import Operator as Operator
+from taskyard.db.select import Source as Source
 
 MAX_LIMIT = 500
 """Rows that a page may have."""
-COUNT_CAP = 10_000
-"""Rows up to which a list is counted; beyond it is only said that there are more."""
+MAX_OFFSET = 100_000
+"""Rows that a page may skip: they are read all the same; a cursor goes as far as there are rows."""
 
 _MAX_VALUES = 200
 
@@ -35,30 +39,28 @@ _MAX_VALUES = 200
 # --- what can be asked ---------------------------------------------------------------------------
 
 
-class Operator(StrEnum):
-    """How a filter compares its column with what was asked for."""
-
-    IN = "in"
-    """Equal to the value, or to one of several (a list, or a text with commas)."""
-    FROM = "from"
-    """At least the value."""
-    TO = "to"
-    """Less than the value."""
-    CONTAINS = "contains"
-    """Text with the value somewhere in it, in upper or lower case."""
-
-
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One word that narrows a list: the column it is about, how it compares, and its type.
 
     `read` turns what was asked (text, or a value already) into what the column is compared with; it
-    raises ValueError with the reason.
+    raises ValueError with the reason. `help` says in a line what the word means.
     """
 
     column: str
     operator: Operator = Operator.IN
     read: Callable[[Any], Any] = str
+    help: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that may be asked for; empty where any value may."""
+        return self.read.words if isinstance(self.read, OneOf) else ()
+
+    @property
+    def kind(self) -> str:
+        """What is asked for: "words", "integer", "duration", "time" or "text"."""
+        return "words" if self.words else _KINDS.get(self.read, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Listing:
 
     `columns` are selected always, `large` (payload-sized) only when asked for. `sorts` says by
     which column a word sorts; such a column is never null. Rows that are equal in it are sorted by
-    `key`.
+    `key`. By `loose_sorts`, which no index serves, only the newest rows are sorted (`search.py`).
     """
 
     columns: tuple[str, ...]
@@ -76,24 +78,7 @@ class Listing:
     sort: str
     large: tuple[str, ...] = ()
     key: str = "id"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A table that a list is made of.
-
-    `table` is quoted already. `columns` holds the expressions of columns that are called otherwise
-    here; `where` is a condition of its own, with `parameters` whose names no other source uses.
-    """
-
-    table: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    where: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def column(self, name: str) -> str:
-        """The expression that gives a column of the list."""
-        return self.columns.get(name, name)
+    loose_sorts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +101,44 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. `total` is None unless asked for, and exact unless it is capped."""
+    """One page of a list. `total` is None unless asked for, and exact unless it is capped.
+
+    A list that no index helps to narrow looks only so far in one go: then `searched_to` is the
+    value of the order (for Runs: microseconds since 1970) up to which it looked. The page may have
+    fewer rows than asked for, or none, and `next_cursor` goes on from there.
+    """
 
     rows: list[dict[str, Any]]
     next_cursor: str | None = None
     total: int | None = None
     total_is_capped: bool = False
+    searched_to: Any = None
 
 
 def page(tx: Tx, listing: Listing, sources: Sequence[Source], query: Query) -> Page:
     """Give one page of a list. Raises QueryInvalid, which says what was asked wrongly."""
-    asked = _understand(listing, query)
-    rows = tx.rows(_select(asked, sources), **_parameters(asked, sources))
-    more = len(rows) > asked.limit
-    rows = rows[: asked.limit]
-    total = _count(tx, asked, sources) if query.count else None
-    return Page(
-        rows=rows,
-        next_cursor=_write_cursor(asked, rows[-1]) if more else None,
-        total=None if total is None else min(total, COUNT_CAP),
-        total_is_capped=total is not None and total > COUNT_CAP,
-    )
+    asked = understand(listing, query)
+    start = asked.behind
+    if query.offset and not query.cursor:
+        start = select.position(tx, asked, sources, query.offset)
+        if start is None:
+            return Page([], **totals(select.count(tx, asked, sources) if query.count else None))
+    rows = select.fetch(tx, replace(asked, behind=start), sources, query.limit + 1)
+    more = len(rows) > query.limit
+    total = None
+    if query.count:
+        whole = start is None and not more
+        total = len(rows) if whole else select.count(tx, replace(asked, behind=None), sources)
+    rows = rows[: query.limit]
+    cursor = write_cursor(listing, query, place(asked, rows[-1])) if more else None
+    return Page(rows, cursor, **totals(total))
+
+
+def totals(count: int | None) -> dict[str, Any]:
+    """A count as the fields of a page."""
+    if count is None:
+        return {}
+    return {"total": min(count, COUNT_CAP), "total_is_capped": count > COUNT_CAP}
 
 
 # --- the types of filters ------------------------------------------------------------------------
@@ -166,17 +168,38 @@ def microseconds(value: Any) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def one_of(*words: str) -> Callable[[Any], str]:
-    """Read one of a few words."""
+def iso_text(value: Any) -> str:
+    """Read a moment as `microseconds` does, to compare it with what `Dialect.iso` writes."""
+    moment = datetime.fromtimestamp(microseconds(value) / 1_000_000, UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
-    def read(value: Any) -> str:
-        if value not in words:
-            raise ValueError(
-                f'"{value}" is none of {", ".join(words)}.{did_you_mean(str(value), words)}'
-            )
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Reads one of a few words."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, value: Any) -> str:
+        """Give the word; raises ValueError."""
+        if value not in self.words:
+            listed = ", ".join(self.words)
+            hint = did_you_mean(str(value), self.words)
+            raise ValueError(f'"{value}" is none of {listed}.{hint}')
         return str(value)
 
-    return read
+
+def one_of(*words: str) -> OneOf:
+    """Read one of a few words."""
+    return OneOf(tuple(map(str, words)))
+
+
+_KINDS: dict[Callable[[Any], Any], str] = {
+    integer: "integer",
+    seconds: "duration",
+    microseconds: "time",
+    iso_text: "time",
+}
 
 
 def utc(value: Any) -> datetime | None:
@@ -190,52 +213,47 @@ def utc(value: Any) -> datetime | None:
 # --- understanding a query -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    column: str
-    operator: Operator
-    values: tuple[Any, ...]
+def understand(listing: Listing, query: Query) -> Asked:
+    """Read a query as its listing declares it. Raises QueryInvalid."""
+    _check_numbers(query)
+    word, column = _order(listing, query)
+    large = [name for name in listing.large if name in query.large]
+    return Asked(
+        columns=tuple(dict.fromkeys((*listing.columns, *large, column))),
+        conditions=tuple(_conditions(listing, query.filters)),
+        column=column,
+        key=listing.key,
+        descending=word.startswith("-"),
+        behind=read_cursor(query.cursor, word)[0] if query.cursor else None,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    columns: tuple[str, ...]
-    conditions: tuple[_Condition, ...]
-    sort: str
-    column: str
-    descending: bool
-    key: str
-    limit: int
-    offset: int
-    behind: tuple[Any, Any] | None
-
-
-def _understand(listing: Listing, query: Query) -> _Asked:
+def _check_numbers(query: Query) -> None:
     if not 1 <= query.limit <= MAX_LIMIT:
         raise QueryInvalid(
             "limit", f"A page cannot have {query.limit} rows.", f"Give 1 to {MAX_LIMIT}."
         )
     if query.offset < 0:
         raise QueryInvalid("offset", f"A page cannot start at {query.offset}.", "Give 0 or more.")
+    if query.offset > MAX_OFFSET:
+        raise QueryInvalid(
+            "offset",
+            f"A page cannot start at {query.offset}.",
+            f"Give at most {MAX_OFFSET}; to go further, follow next_cursor, or narrow the filters.",
+        )
+
+
+def _order(listing: Listing, query: Query) -> tuple[str, str]:
+    """The sort that was asked for, and its column."""
     sort = query.sort or listing.sort
     word = sort.removeprefix("-")
-    if word not in listing.sorts:
-        raise _unknown("sort", word, listing.sorts)
-    behind = _read_cursor(query.cursor, sort) if query.cursor else None
-    return _Asked(
-        columns=listing.columns + tuple(name for name in listing.large if name in query.large),
-        conditions=tuple(_conditions(listing, query.filters)),
-        sort=sort,
-        column=listing.sorts[word],
-        descending=sort.startswith("-"),
-        key=listing.key,
-        limit=query.limit,
-        offset=0 if behind else query.offset,
-        behind=behind,
-    )
+    known = {**listing.sorts, **listing.loose_sorts}
+    if word not in known:
+        raise _unknown("sort", word, known)
+    return sort, known[word]
 
 
-def _conditions(listing: Listing, asked: Mapping[str, Any]) -> list[_Condition]:
+def _conditions(listing: Listing, asked: Mapping[str, Any]) -> list[Condition]:
     conditions = []
     for name, value in asked.items():
         if name not in listing.filters:
@@ -243,7 +261,7 @@ def _conditions(listing: Listing, asked: Mapping[str, Any]) -> list[_Condition]:
         if value is not None:
             declared = listing.filters[name]
             values = read_filter(listing, name, value)
-            conditions.append(_Condition(declared.column, declared.operator, values))
+            conditions.append(Condition(declared.column, declared.operator, values))
     return conditions
 
 
@@ -272,116 +290,41 @@ def _unknown(what: str, word: str, known: Mapping[str, Any]) -> QueryInvalid:
     return QueryInvalid(what, text, f"There are: {', '.join(known)}.")
 
 
-# --- the SELECT ----------------------------------------------------------------------------------
-
-
-def _select(asked: _Asked, sources: Sequence[Source]) -> str:
-    if len(sources) == 1:
-        return f"{_part(asked, sources[0], ':_rows')} OFFSET :_offset"
-    # A derived table each: SQLite takes no ORDER BY and LIMIT inside a UNION in any other way.
-    parts = [
-        f"SELECT * FROM ({_part(asked, source, ':_reach')}) AS part_{number}"
-        for number, source in enumerate(sources)
-    ]
-    return "\nUNION ALL\n".join(parts) + f"\n{_order(asked)} LIMIT :_rows OFFSET :_offset"
-
-
-def _part(asked: _Asked, source: Source, limit: str) -> str:
-    columns = ", ".join(
-        name if source.column(name) == name else f"{source.column(name)} AS {name}"
-        for name in asked.columns
-    )
-    return (
-        f"SELECT {columns} FROM {source.table}{_where(asked, source)} {_order(asked)} LIMIT {limit}"
-    )
-
-
-def _order(asked: _Asked) -> str:
-    """ORDER BY by the list's names: every database looks for those of the SELECT first."""
-    direction = " DESC" if asked.descending else ""
-    return f"ORDER BY {asked.column}{direction}, {asked.key}{direction}"
-
-
-def _where(asked: _Asked, source: Source) -> str:
-    conditions = [source.where] if source.where else []
-    for number, condition in enumerate(asked.conditions):
-        conditions.append(_compare(source.column(condition.column), condition, number))
-    if asked.behind:
-        column, key = source.column(asked.column), source.column(asked.key)
-        sign = "<" if asked.descending else ">"
-        # Not (column, key) < (…): MySQL finds no range of an index in that.
-        conditions.append(
-            f"{column} {sign}= :_value AND ({column} {sign} :_value OR {key} {sign} :_key)"
-        )
-    return " WHERE " + " AND ".join(conditions) if conditions else ""
-
-
-def _compare(column: str, condition: _Condition, number: int) -> str:
-    first = f":_f{number}_0"
-    match condition.operator:
-        case Operator.IN:
-            names = ", ".join(f":_f{number}_{n}" for n in range(len(condition.values)))
-            return f"{column} IN ({names})"
-        case Operator.FROM:
-            return f"{column} >= {first}"
-        case Operator.TO:
-            return f"{column} < {first}"
-        case Operator.CONTAINS:
-            return f"LOWER({column}) LIKE {first} ESCAPE '!'"
-
-
-def _parameters(asked: _Asked, sources: Sequence[Source]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"_rows": asked.limit + 1, "_offset": asked.offset}
-    parameters["_reach"] = asked.limit + 1 + asked.offset
-    parameters["_cap"] = COUNT_CAP + 1
-    for source in sources:
-        parameters.update(source.parameters)
-    for number, condition in enumerate(asked.conditions):
-        for n, value in enumerate(condition.values):
-            pattern = condition.operator is Operator.CONTAINS
-            parameters[f"_f{number}_{n}"] = _pattern(value) if pattern else value
-    if asked.behind:
-        parameters["_value"], parameters["_key"] = asked.behind
-    return parameters
-
-
-def _pattern(value: str) -> str:
-    for sign in "!%_":
-        value = value.replace(sign, f"!{sign}")
-    return f"%{value.lower()}%"
-
-
-def _count(tx: Tx, asked: _Asked, sources: Sequence[Source]) -> int:
-    """Count what the filters let through, up to one more than the cap."""
-    everything = replace(asked, behind=None)
-    parts = [
-        f"SELECT n FROM (SELECT 1 AS n FROM {source.table}{_where(everything, source)} LIMIT :_cap)"
-        f" AS part_{number}"
-        for number, source in enumerate(sources)
-    ]
-    sql = f"SELECT COUNT(*) FROM ({' UNION ALL '.join(parts)} LIMIT :_cap) AS counted"
-    return int(tx.value(sql, **_parameters(everything, sources)))
-
-
 # --- cursors -------------------------------------------------------------------------------------
 
 
-def _write_cursor(asked: _Asked, row: Mapping[str, Any]) -> str:
-    data = orjson.dumps([asked.sort, row[asked.column], row[asked.key]])
+def place(asked: Asked, row: Mapping[str, Any]) -> Behind:
+    """The place behind a row."""
+    return Behind(row[asked.column], row[asked.key])
+
+
+def write_cursor(listing: Listing, query: Query, behind: Behind, floor: int | None = None) -> str:
+    """A place as text, good for the same order only. `floor` is how far its list reaches."""
+    data = orjson.dumps([query.sort or listing.sort, behind.value, behind.key, floor])
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _read_cursor(text: str, sort: str) -> tuple[Any, Any]:
+def read_cursor(text: str, sort: str) -> tuple[Behind, int | None]:
+    """The place and the floor of a cursor. Raises QueryInvalid."""
     try:
         data = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        made_for, value, key = data
+        made_for, value, key, floor = data
     except (binascii.Error, ValueError, TypeError):
-        made_for = value = key = None
-    whole = all(isinstance(v, int | float | str) and not isinstance(v, bool) for v in (value, key))
-    if made_for != sort or not whole:
+        made_for = value = key = floor = None
+    sound = (
+        made_for == sort
+        and _is_plain(value)
+        and (key is None or _is_plain(key))
+        and (floor is None or type(floor) is int)
+    )
+    if not sound:
         raise QueryInvalid(
             "cursor",
             "The cursor is not one of this list in this order.",
             "Take the cursor of the page before, with the same sort; or start without one.",
         )
-    return value, key
+    return Behind(value, key), floor
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import orjson
 
+from taskyard.db import uncounted
 from taskyard.db.dialect import KEYS_A_LOOK, RUN_COLUMNS, Dialect
 from taskyard.db.rows import Claim, ClaimedRow, Ending, Head, Settlement, When
 
@@ -98,7 +99,7 @@ SELECT d.run_id, :task_table, t.id, t.fence, d.attempt, t.task_type, :queue, d.r
        d.error, d.memory, d.cpu_time, d.wait, d.duration,
        UTC_TIMESTAMP(6) - INTERVAL ROUND(d.age * 1000000) MICROSECOND,
        UTC_TIMESTAMP(6) - INTERVAL ROUND(COALESCE(d.age - d.duration, 0) * 1000000) MICROSECOND,
-       t.claimed_at, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)
+       t.claimed_at, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), {makers}
   FROM """
     + _ENDINGS
     + """ JOIN {table} AS t ON t.id = d.id
@@ -125,6 +126,12 @@ UPDATE {table} AS t JOIN """
        t.updated_at = NOW(6)
 """
 )
+
+# Not an alias for the new row, which MariaDB does not know.
+_ADDING = """
+ON DUPLICATE KEY UPDATE count = count + VALUES(count), total = total + VALUES(total),
+                        peak = GREATEST(peak, VALUES(peak))
+"""
 
 _INSERT_TASK = """
 INSERT INTO {table} (task_type, task_params, priority, max_retries, timeout, retry_interval,
@@ -208,7 +215,9 @@ class MySQL(Dialect):
         ),
     }
 
-    def insert_task(self, tx: Tx, table: str, row: Mapping[str, Any], when: When) -> int | None:
+    def insert_task(
+        self, tx: Tx, table: str, row: Mapping[str, Any], when: When, *, ring: bool = False
+    ) -> int | None:
         sql = _INSERT_TASK.format(table=self.quote(table), values=_VALUES)
         try:
             return tx.insert_id(sql, **row, at=when[0], delay=when[1])
@@ -239,7 +248,7 @@ class MySQL(Dialect):
     def index_statements(self, table: str, name: Callable[[str, str], str]) -> list[str]:
         indexes = (
             ("", "pending", "(status, hold, keyed, priority, schedule_time, id)"),
-            ("", "keyed", "(status, hold, excl_key, priority, schedule_time, id)"),
+            ("", "keyed", "(status, hold, excl_key, priority DESC, schedule_time, id)"),
             ("", "owner", "(owner)"),
             ("UNIQUE ", "unique", "(tenant_id, unique_live)"),
             ("UNIQUE ", "excl", "(excl_live)"),
@@ -357,6 +366,17 @@ class MySQL(Dialect):
     def epoch(self, column: str) -> str:
         return f"(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) / 1000000.0E0)"
 
+    def utc_from(self, seconds: str) -> str:
+        return f"TIMESTAMP('1970-01-01') + INTERVAL ROUND(({seconds}) * 1000000) MICROSECOND"
+
+    def in_context(self, column: str, name: str) -> str:
+        found = f"REGEXP_SUBSTR({column}, '(?<=\"{name}\":)[0-9]{{1,18}}')"
+        return f"CAST(NULLIF({found}, '') AS SIGNED)"
+
+    def json_of(self, columns: Mapping[str, str]) -> str:
+        pairs = ", ".join(f"'{name}', {expression}" for name, expression in columns.items())
+        return f"CAST(JSON_OBJECT({pairs}) AS CHAR)"
+
     def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
         if claim.ids is not None:
             where = f"id IN ({_list(claim.ids)}) AND status = 0 AND hold = 0 AND owner IS NULL"
@@ -366,10 +386,13 @@ class MySQL(Dialect):
                 " AND schedule_time <= NOW(6)"
             )
         where += f" AND {self.exact('task_type')} IN :task_types"
+        of_open, closed = claim.of_open_tenants()
+        where += of_open
         table = self.quote(claim.table)
         rows = tx.all(
             _LOCK_DUE.format(table=table, where=where),
             task_types=claim.task_types,
+            **closed,
             priority=claim.priority,
             limit=claim.limit,
             owner=claim.owner,
@@ -398,7 +421,9 @@ class MySQL(Dialect):
             return set()
         for packet in _packets(mine, lambda ending: ending):
             tx.execute(
-                _INSERT_RUNS.format(table=table, run_columns=RUN_COLUMNS),
+                _INSERT_RUNS.format(
+                    table=table, run_columns=RUN_COLUMNS, makers=self.makers("t.context")
+                ),
                 endings=_json(packet),
                 task_table=settlement.table,
                 queue=settlement.queue,
@@ -411,7 +436,17 @@ class MySQL(Dialect):
         others = [e for e in mine if e.task_status != 2]
         for packet in _packets(others, lambda ending: ending):
             tx.execute(_END_TASKS.format(table=table), endings=_json(packet))
+        uncounted.note(tx, [e.run_id for e in mine])
         return {e.id for e in mine}
+
+    def adding(self, table: str, key: Sequence[str]) -> str:
+        return _ADDING
+
+    def floor(self, expression: str) -> str:
+        return f"CAST(FLOOR({expression}) AS SIGNED)"
+
+    def minute(self, column: str) -> str:
+        return f"TIMESTAMPDIFF(MINUTE, '1970-01-01', {column}) * 60"
 
     def begin(self) -> str:
         return "BEGIN"

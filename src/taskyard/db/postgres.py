@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.db.dialect import RUN_COLUMNS, TASK_COLUMNS, Dialect
+from taskyard.db.dialect import CHANNEL, RUN_COLUMNS, TASK_COLUMNS, Dialect
 from taskyard.db.rows import Claim, ClaimedRow, Settlement, When
 
 if TYPE_CHECKING:
@@ -100,14 +100,18 @@ WITH hit AS MATERIALIZED (
          updated_at = statement_timestamp()
     FROM hit AS d
    WHERE t.ctid = d.place AND t.fence = d.fence AND t.status + 0 = 1 AND t.owner || '' = :owner
-  RETURNING d.*, t.task_type, t.origin, t.tenant_id, t.task_params::text AS params, t.claimed_at
+  RETURNING d.*, t.task_type, t.origin, t.tenant_id, t.task_params::text AS params, t.claimed_at,
+            t.context
+), noted AS (
+  INSERT INTO ty_uncounted (run_ids)
+  SELECT string_agg(run_id::text, ',') FROM moved HAVING count(*) > 0
 )
 INSERT INTO ty_runs ({run_columns})
 SELECT run_id, :task_table, id, fence, attempt, task_type, :queue, run_status, origin, tenant_id,
        :server_id, :owner, pid, coalesce(payload, params), output, error, memory, cpu_time, wait,
        duration, statement_timestamp() - age * interval '1 second',
        statement_timestamp() - coalesce(age - duration, 0) * interval '1 second',
-       claimed_at, statement_timestamp(), statement_timestamp()
+       claimed_at, statement_timestamp(), statement_timestamp(), {makers}
   FROM moved
 RETURNING task_id
 """
@@ -117,8 +121,10 @@ INSERT INTO {table} (task_type, task_params, priority, max_retries, timeout, ret
                      unique_key, excl_key, tenant_id, origin, context, schedule_time)
 VALUES (:task_type, :task_params, :priority, :max_retries, :timeout, :retry_interval, :unique_key,
         :excl_key, :tenant_id, :origin, :context, {due})
-ON CONFLICT DO NOTHING RETURNING id
+{conflict} RETURNING id
 """
+
+_AND_RING = "WITH new AS ({insert}) SELECT id, pg_notify(:channel, :table) FROM new"
 
 # As fast as COPY (160 000 rows a second measured), and it returns the ids.
 _INSERT_TASKS = """
@@ -241,8 +247,25 @@ class PostgreSQL(Dialect):
     def epoch(self, column: str) -> str:
         return f"EXTRACT(EPOCH FROM {column})::float8"
 
+    def utc_from(self, seconds: str) -> str:
+        return f"to_timestamp({seconds})"
+
+    def in_context(self, column: str, name: str) -> str:
+        return f"substring({column} from '\"{name}\":([0-9]{{1,18}})')::bigint"
+
+    def json_of(self, columns: Mapping[str, str]) -> str:
+        pairs = ", ".join(f"'{name}', {expression}" for name, expression in columns.items())
+        return f"jsonb_build_object({pairs})::text"
+
     def free_heads_sql(self) -> str:
         return _FREE_HEADS
+
+    def minute(self, column: str) -> str:
+        return f"floor(date_part('epoch', {column}) / 60)::bigint * 60"
+
+    def among(self, column: str, numbers: Sequence[int]) -> str:
+        # Differs because the planner weighs each number of a list (5 000: 6 ms).
+        return f"{column} IN (SELECT unnest('{_numbers(numbers)}'::bigint[]))"
 
     def claim(self, tx: Tx, claim: Claim) -> list[ClaimedRow]:
         where = "id = ANY(:ids::bigint[]) AND status = 0 AND hold = 0 AND owner IS NULL"
@@ -252,11 +275,14 @@ class PostgreSQL(Dialect):
                 " AND schedule_time <= statement_timestamp()"
             )
         where += " AND task_type = ANY(:task_types::text[])"
+        of_open, closed = claim.of_open_tenants()
+        where += of_open
         sql = _CLAIM.format(table=self.quote(claim.table), where=where)
         rows = tx.all(
             sql,
             ids=_numbers(claim.ids or ()),
             task_types=_texts(claim.task_types),
+            **closed,
             priority=claim.priority,
             limit=claim.limit,
             owner=claim.owner,
@@ -271,7 +297,11 @@ class PostgreSQL(Dialect):
         columns = list(zip(*settlement.endings, strict=True))
         numbers = (0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17, 18, 19)
         arrays = [_numbers(c) if i in numbers else _texts(c) for i, c in enumerate(columns)]
-        sql = _SETTLE.format(table=self.quote(settlement.table), run_columns=RUN_COLUMNS)
+        sql = _SETTLE.format(
+            table=self.quote(settlement.table),
+            run_columns=RUN_COLUMNS,
+            makers=self.makers("context"),
+        )
         rows = tx.all(
             sql,
             **dict(zip(_ARRAYS, arrays, strict=True)),
@@ -284,15 +314,21 @@ class PostgreSQL(Dialect):
 
     rings = True
 
-    def insert_task(self, tx: Tx, table: str, row: Mapping[str, Any], when: When) -> int | None:
+    def insert_task(
+        self, tx: Tx, table: str, row: Mapping[str, Any], when: When, *, ring: bool = False
+    ) -> int | None:
         at, delay = when
         due = "statement_timestamp()"
         if at is not None:
             due = "to_timestamp(:at)"
         elif delay is not None:
             due = self.after(":delay::float8")
-        sql = _INSERT_TASK.format(table=self.quote(table), due=due)
-        found: int | None = tx.value(sql, **row, at=at, delay=delay)
+        # Speculative insertion costs; without a key there is nothing to be in conflict with.
+        conflict = "" if row["unique_key"] is None else "ON CONFLICT DO NOTHING"
+        sql = _INSERT_TASK.format(table=self.quote(table), due=due, conflict=conflict)
+        if ring:
+            sql = _AND_RING.format(insert=sql)
+        found: int | None = tx.value(sql, **row, at=at, delay=delay, channel=CHANNEL, table=table)
         return found
 
     def insert_tasks(
@@ -315,7 +351,7 @@ class PostgreSQL(Dialect):
         quoted = self.quote(table)
         indexes = (
             ("", "pending", f"(priority, schedule_time, id) WHERE {self.pending}"),
-            ("", "keyed", f"(excl_key, priority, schedule_time, id) WHERE {self.keyed}"),
+            ("", "keyed", f"(excl_key, priority DESC, schedule_time, id) WHERE {self.keyed}"),
             ("", "held", "(hold, task_type) WHERE status = 0 AND hold <> 0"),
             ("", "owner", "(owner) WHERE owner IS NOT NULL"),
             ("", "stray", "(id) WHERE status = 1 AND owner IS NULL"),

@@ -14,6 +14,10 @@ When = tuple[float | None, float | None]
 """When a new Task is due: seconds since 1970, or seconds from now; neither is now."""
 
 
+MAKERS = ("schedule_id", "batch_id", "execute_index")
+"""What a Task's context says of what made it: columns of its Runs."""
+
+
 class ClaimedRow(NamedTuple):
     """A Task as it comes out of a claim: what a Runner and the judge need of it.
 
@@ -95,6 +99,14 @@ class Claim:
     priority: int = 0
     ids: tuple[int, ...] | None = None
     """Claim exactly these rows (where exclusive keys mix in) instead of the next due ones."""
+    closed: tuple[str, ...] = ()
+    """Tenants whose Tasks are not taken."""
+
+    def of_open_tenants(self) -> tuple[str, dict[str, str]]:
+        """Condition, with its parameters, that leaves the closed tenants out; '' where none is."""
+        names = {f"closed_{n}": tenant_id for n, tenant_id in enumerate(self.closed)}
+        marks = ", ".join(f":{name}" for name in names)
+        return (f" AND tenant_id NOT IN ({marks})" if names else ""), names
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,6 +98,12 @@ def task_tables(tx: Tx) -> list[str]:
     ]
 
 
+def instant(tx: Tx, local: datetime) -> datetime:
+    """A time without an offset as a task table means it: in the zone of the database's session."""
+    sql = f"SELECT {tx.dialect.iso(':local')}"
+    return datetime.fromisoformat(tx.value(sql, local=local.isoformat(" "))).replace(tzinfo=UTC)
+
+
 def columns_of(db: Database, table: str) -> dict[str, Any] | None:
     """The columns of a table by name, as SQLAlchemy's inspector tells them; None: no such table."""
     schema, _, name = table.rpartition(".")
@@ -123,11 +130,22 @@ def _is_ready(tx: Tx, table: str) -> bool:
 def _create(tx: Tx, table: str) -> None:
     own = list(tx.dialect.own_columns)
     _remember(tx, table, created=True, own=own)
-    tx.execute(tx.dialect.create_table(table))
+    _make(tx, table)
     _check_index_names(tx, table)
     for statement in tx.dialect.index_statements(table, index_name):
         tx.execute(statement)
     _mark_ready(tx, table)
+
+
+def _make(tx: Tx, table: str) -> None:
+    statement = tx.dialect.create_table(table)
+    try:
+        tx.execute(statement)
+    except Exception as error:
+        if tx.dialect.is_disconnect(error) or tx.dialect.is_transient(error):
+            raise
+        why = "it is not there, and cannot be made: its schema is missing, or we lack the right"
+        raise TableInvalid(table, [why], [statement]) from error
 
 
 def _adopt(tx: Tx, table: str, existing: dict[str, Any]) -> None:

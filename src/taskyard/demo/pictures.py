@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from taskyard import queues, servers
+from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import RunStatus, TaskStatus
 from taskyard.db.database import Database, Tx
 from taskyard.db.listing import Query
@@ -48,12 +49,12 @@ class Picture:
 
 def look(database: Database, since: float, mails: int) -> Picture:
     """What there is to see now; `since` is when the servers began, by the monotonic clock."""
-    found = queues.list_queues(database)
+    found = queues.list_queues(database, LOCAL)
     return Picture(
         elapsed=time.monotonic() - since,
         queues=found,
         counts={q.queue_name: database.read(partial(_counts, queue=q)) for q in found},
-        servers=servers.list_servers(database),
+        servers=servers.list_servers(database, LOCAL),
         runs=newest_runs(database, _RUNS),
         troubles=newest_runs(database, _RUNS, status=BAD),
         mails=mails,
@@ -62,7 +63,7 @@ def look(database: Database, since: float, mails: int) -> Picture:
 
 def newest_runs(database: Database, limit: int, **filters: str) -> list[dict[str, Any]]:
     """The newest Runs, with their errors; `filters` are those of every list of Runs."""
-    return browse.list_runs(database, Query(filters, limit=limit, large=("error",))).rows
+    return browse.list_runs(database, LOCAL, Query(filters, limit=limit, large=("error",))).rows
 
 
 def _counts(tx: Tx, queue: Queue) -> Counts:

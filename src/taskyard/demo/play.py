@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from taskyard.access.caller import LOCAL
 from taskyard.core.errors import TaskyardError
 from taskyard.demo import fleet, site
 from taskyard.demo.mailbox import Mailbox
@@ -114,7 +115,7 @@ class Demo:
         deadline = time.monotonic() + _START
         while not self.stopped.is_set():
             self._check()
-            working = [row for row in servers.list_servers(self._database) if row.specs()]
+            working = [row for row in servers.list_servers(self._database, LOCAL) if row.specs()]
             if len(working) == len(site.SERVERS):
                 return
             if time.monotonic() > deadline:

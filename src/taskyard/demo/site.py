@@ -71,6 +71,7 @@ def lay_out(folder: Path, smtp_port: int) -> None:
 def open_database(folder: Path) -> Database:
     """The database that Taskyard lives in, with its schema, its queues and their tables."""
     from taskyard import queues
+    from taskyard.access.caller import LOCAL
     from taskyard.db import migrate
     from taskyard.db.database import Database
 
@@ -79,8 +80,8 @@ def open_database(folder: Path) -> Database:
     with closing(sqlite3.connect(folder / "demo.db", timeout=10)) as connection:
         connection.executescript(_QUEUES)
     # The servers make the tables too, at their next look; but the shop opens before.
-    for queue in queues.list_queues(database):
-        queues.adopt_table(database, queue.queue_name)
+    for queue in queues.list_queues(database, LOCAL):
+        queues.adopt_table(database, LOCAL, queue.queue_name)
     return database
 
 

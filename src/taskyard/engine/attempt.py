@@ -23,6 +23,7 @@ from taskyard.core.payload import cut_error, dump_result
 from taskyard.core.tracebacks import error_text, stack_text
 from taskyard.engine.measure import Meter
 from taskyard.handlers import Handler
+from taskyard.tracing import attempt_span
 
 PID = os.getpid()
 
@@ -129,7 +130,9 @@ async def run_async(live: Live, meter: Meter) -> Row:
         return unstarted(live.call, stopped(context))
     live.begin(meter)
     try:
-        end = returned(context, await live.function(**live.arguments()))
+        with attempt_span(live.call):
+            value = await live.function(**live.arguments())
+        end = returned(context, value)
     except BaseException as error:
         end = raised(live, error)
     return live.row(end, meter)
@@ -143,7 +146,9 @@ def run_sync(live: Live, meter: Meter) -> Row:
     before = CURRENT.set(context)
     live.begin(meter)
     try:
-        end = returned(context, live.function(**live.arguments()))
+        with attempt_span(live.call):
+            value = live.function(**live.arguments())
+        end = returned(context, value)
     except BaseException as error:
         end = raised(live, error)
     finally:

@@ -5,23 +5,56 @@ Owns their registration in every runner; what they do is their modules'.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taskyard.handlers import Handler, Registry
+from taskyard.core.errors import MissingExtra, Undeliverable
+from taskyard.core.lifecycle import RetryPolicy
+from taskyard.handlers import Handler, HandlerOptions, Never, Registry
+
+if TYPE_CHECKING:
+    from taskyard.db.database import Database
+    from taskyard.settings import Settings
 
 
 def prune() -> dict[str, Any]:
     """Remove old Runs and Tasks, as the retention settings say."""
-    from taskyard.db.database import shared
     from taskyard.runs.retention import prune_handler
+
+    settings, db = _here()
+    return prune_handler(db, settings.retention)
+
+
+def notify(channel_id: int, event: str, incident_ids: list[int], delivery: str) -> dict[str, Any]:
+    """Tell a channel of incidents."""
+    from taskyard.alerts.telling import send
+
+    settings, db = _here()
+    return send(db, settings, channel_id, event, incident_ids, delivery)
+
+
+def _here() -> tuple[Settings, Database]:
+    from taskyard.db.database import shared
     from taskyard.settings import Settings
 
     settings = Settings.load()
-    db = shared(settings.database_url, pooler=settings.pooler)
-    return prune_handler(db, settings.retention)
+    return settings, shared(settings.database_url, pooler=settings.pooler)
+
+
+BUILTIN: dict[str, tuple[Any, HandlerOptions]] = {
+    "taskyard.prune": (prune, {"max_retries": 1}),
+    "taskyard.notify": (
+        notify,
+        {
+            "max_retries": 12,
+            "timeout": 60.0,
+            "retry": [Never(Undeliverable, MissingExtra), RetryPolicy(base=5.0)],
+        },
+    ),
+}
 
 
 def add_to(registry: Registry) -> None:
     """Register the built-in handlers, unless the application has some of these names."""
-    if registry.find("taskyard.prune") is None:
-        registry.add(Handler(prune, "taskyard.prune", {"max_retries": 1}))
+    for name, (function, options) in BUILTIN.items():
+        if registry.find(name) is None:
+            registry.add(Handler(function, name, options))

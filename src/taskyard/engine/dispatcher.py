@@ -1,8 +1,8 @@
 """Dispatcher: turns the page for one task table: settle what is done, claim what fits, run it.
 
-Owns the order of these steps and everything this Server holds of the table. The statements are
-`tasks/claim.py`'s and `tasks/settle.py`'s, the Runners `pool.py`'s, the judgement
-`core/lifecycle.py`'s. One thread a table, so that a table somebody has locked holds up no other.
+Owns the order of these steps and everything this Server holds of the table. The claiming statement
+is `tasks/claim.py`'s, the ends are `settler.py`'s, the Runners `pool.py`'s. A thread a table (and
+one for its ends), so that a table somebody has locked holds up no other.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taskyard.core.errors import PayloadTooLarge
-from taskyard.core.lifecycle import Attempt, Kind, Outcome, TaskStatus, Verdict, decide
-from taskyard.core.payload import PARAMS_LIMIT, cut_error
+from taskyard.core.lifecycle import Kind, Outcome, TaskStatus
+from taskyard.core.payload import PARAMS_LIMIT
 from taskyard.db import tables
 from taskyard.db.database import Database
-from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.db.rows import ClaimedRow
 from taskyard.engine.lane import Lane
-from taskyard.engine.masking import masked_payload
+from taskyard.engine.settler import Settler
 from taskyard.engine.work import Work
 from taskyard.handlers import HandlerSpec
 from taskyard.runs import progress
 from taskyard.runs.ids import RunIds
-from taskyard.tasks import claim, rescue, settle
+from taskyard.tasks import claim, holds, rescue, settle
 
 if TYPE_CHECKING:
     from taskyard.engine.pool import Pool
@@ -39,7 +39,6 @@ logger = logging.getLogger("taskyard.dispatcher")
 _FOLLOW_UP = 0.01  # seconds: a second look after a find, for what the bell's gap left out
 _RECONCILE = 1.0
 _RECONCILE_IDLE = 15.0
-_SETTLE_MOST = 1_000
 _HOLDS = 5.0
 
 
@@ -57,6 +56,8 @@ class Post:
     trusted: Callable[[], bool]
     fleet: Callable[[], frozenset[str]]
     flush_notes: Callable[[], None]
+    closed: Callable[[], frozenset[str]] = frozenset
+    """The disabled tenants."""
 
 
 class Dispatcher:
@@ -68,8 +69,6 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._held: dict[int, Work] = {}  # by run id: a deleted row may leave its id to another
-        self._done: list[Work] = []
-        self._checkpoints: list[tuple[Work, str | None]] = []
         self._wake = threading.Event()
         self._rung = False
         self._draining = False
@@ -78,12 +77,22 @@ class Dispatcher:
         self._holds_at = 0.0
         self._outage = 0
         self.last_turn = time.monotonic()
+        self._settler = Settler(
+            post,
+            table,
+            self._held,
+            self._lock,
+            over=self._is_over,
+            settled=self._wake.set,
+            failed=self._stumble,
+        )
         self._thread = threading.Thread(target=self._work, name=f"taskyard-{table}", daemon=True)
 
     # --- what the supervisor says ---------------------------------------------------------------
 
     def start(self) -> None:
         """Start the thread."""
+        self._settler.start()
         self._thread.start()
 
     def set_queues(self, queues: list[Queue]) -> None:
@@ -120,16 +129,19 @@ class Dispatcher:
         self.drain()
         self._stopped.set()
         self._wake.set()
+        until = time.monotonic() + timeout
         self._thread.join(timeout)
+        self._settler.join(max(0.0, until - time.monotonic()))
 
     def abandon(self) -> None:
         """End the thread at once and write nothing: the Session is dead."""
         with self._lock:
             self._draining = True
             self._held.clear()
-            self._done.clear()
+            self._settler.done.clear()
             self._lanes.clear()
         self._stopped.set()
+        self._settler.ring()
         self._wake.set()
 
     def interrupt(self) -> None:
@@ -175,29 +187,33 @@ class Dispatcher:
                     lane.learn(seconds)
                 if self._post.trusted():
                     start += lane.take()
-            self._done += works
+            self._settler.done += works
         if start:
             self._post.pool.submit(start)
+        self._settler.ring()
         self._wake.set()
 
     def keep_checkpoint(self, work: Work, data: str | None) -> None:
         """A handler has set its checkpoint: written before the attempt's end is."""
-        with self._lock:
-            self._checkpoints.append((work, data))
+        self._settler.keep_checkpoint(work, data)
         self._wake.set()
 
     # --- the thread -----------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not (self._stopped.is_set() and not self._held):
+        while not self._is_over():
             self._wake.clear()
             try:
                 self._turn()
                 self._outage = 0
             except Exception as error:
-                self._stumble(error)
+                self._outage += 1
+                self._stumble(error, self._outage)
             self.last_turn = time.monotonic()
             self._wake.wait(self._pause())
+
+    def _is_over(self) -> bool:
+        return self._stopped.is_set() and not self._held
 
     def _drop_closed_lanes(self) -> None:
         """Only here: a lane that went while its claim is under way would lose the rows."""
@@ -214,18 +230,17 @@ class Dispatcher:
         self._claim()
         self._reconcile()
 
-    def _stumble(self, error: Exception) -> None:
+    def _stumble(self, error: Exception, failures: int) -> None:
         """Nothing ends this thread but the supervisor; after an error all is compared anew."""
         self._reconcile_at = 0.0
-        self._outage += 1
         db = self._post.db
         if db.dialect.is_table_missing(error):
             logger.warning("table %s has changed under us: %s", self.table, error)
             self._mend_table()
         elif db.is_away(error):
-            if self._outage == 1:
+            if failures == 1:
                 logger.warning("the database is away: %s", error)
-            self._post.spool.keep(self._unsettled())
+            self._settler.spool()
         else:
             logger.exception("table %s: a turn failed", self.table)
 
@@ -246,7 +261,7 @@ class Dispatcher:
             return 0.2
         now = time.monotonic()
         with self._lock:
-            if self._done or self._rung:
+            if self._rung or (self._settler.done and not self._settler.threaded):
                 return 0.0
             # A full lane looks again when something ends, not before.
             looks = [
@@ -256,132 +271,12 @@ class Dispatcher:
             reconcile = self._reconcile_at if self._held else now + 60.0
         return max(0.0, min([*looks, reconcile, now + stale]) - now)
 
-    # --- settle ---------------------------------------------------------------------------------
-
     def _settle(self) -> None:
-        self._write_checkpoints()
-        while True:
-            with self._lock:
-                batch = self._done[:_SETTLE_MOST]
-            if not batch:
-                return
-            for lane in {work.lane for work in batch}:
-                self._settle_lane(lane, [work for work in batch if work.lane is lane])
-            if len(batch) < _SETTLE_MOST:
-                return
-
-    def _settle_lane(self, lane: Lane, works: list[Work]) -> None:
-        settled_elsewhere = [w for w in works if w.outcome and w.outcome.kind is Kind.SETTLED]
-        endings = [self._ending(w) for w in works if w not in settled_elsewhere]
-        if endings:
-            result = settle.settle(
-                self._post.db,
-                self._place(lane),
-                endings,
-                self._claimed,
-            )
-            if result.superseded:
-                logger.info(
-                    "%d results of %s were rejected: their tasks had been taken away or changed",
-                    len(result.superseded),
-                    self.table,
-                )
-        with self._lock:
-            ended = set(map(id, works))
-            self._done = [work for work in self._done if id(work) not in ended]
-            for work in works:
-                self._held.pop(work.run_id, None)
-            if lane.hungry:
-                lane.next_look = 0.0
-            for ending in endings:
-                if ending.task_status == TaskStatus.PENDING:
-                    lane.expect(ending.delay or 0.0)
-        self._post.spool.forget(works)
-        self._forget_notes(works, endings)
-
-    def _forget_notes(self, works: list[Work], endings: list[Ending]) -> None:
-        """How far a Task is means nothing any more when it has ended."""
-        pending = {e.id for e in endings if e.task_status == TaskStatus.PENDING}
-        ended = [
-            work.row.id
-            for work in works
-            if (work.noted or work.checkpoint is not None) and work.row.id not in pending
-        ]
-        if ended:
-            self._post.flush_notes()
-            progress.forget(self._post.db, self.table, ended)
-
-    def _ending(self, work: Work) -> Ending:
-        outcome = work.outcome
-        assert outcome is not None
-        row, now = work.row, time.monotonic()
-        verdict = self._verdict(work, outcome)
-        started = outcome.started
-        # A clock that cannot be compared (another namespace) must not make a run end in the future.
-        age = None if started is None else max(0.0, now - started)
-        duration = None
-        if started is not None and outcome.finished is not None:
-            duration = max(0.0, outcome.finished - started)
-        error = None if verdict.error is None else cut_error(verdict.error)
-        return Ending(
-            id=row.id,
-            fence=row.fence,
-            run_id=row.run_id,
-            attempt=row.retry_count + 1,
-            task_status=int(verdict.task_status),
-            retry_count=verdict.retry_count,
-            crashes=verdict.crashes,
-            delay=verdict.delay,
-            error_msg=None if verdict.task_status is TaskStatus.COMPLETED else error,
-            run_status=verdict.run_status.value,
-            output=outcome.output,
-            error=error,
-            payload=masked_payload(self._spec(row.task_type), row.task_params),
-            age=age,
-            duration=duration,
-            wait=row.waited + (0.0 if started is None else max(0.0, started - work.claimed)),
-            cpu_time=outcome.cpu_time,
-            memory=outcome.memory,
-            pid=outcome.pid,
-            suspect=int(verdict.suspect),
-        )
-
-    def _verdict(self, work: Work, outcome: Outcome) -> Verdict:
-        row, spec = work.row, self._spec(work.row.task_type)
-        attempt = Attempt(
-            retry_count=row.retry_count,
-            max_retries=row.max_retries,
-            crashes=row.crashes,
-            retry_interval=row.retry_interval,
-            at_most_once=spec.at_most_once,
-            retry=spec.retry,
-            suspect=bool(row.suspect),
-        )
-        return decide(outcome, attempt, max_crashes=self._post.max_crashes, random=random.random)
-
-    def _write_checkpoints(self) -> None:
-        with self._lock:
-            waiting = {work.row.id: (work, data) for work, data in self._checkpoints}
-            count = len(self._checkpoints)
-        if not waiting:
-            return
-        progress.save_checkpoints(
-            self._post.db,
-            self.table,
-            self._post.session,
-            [(work.row.id, work.run_id, data) for work, data in waiting.values()],
-        )
-        with self._lock:
-            del self._checkpoints[:count]
-
-    def _unsettled(self) -> list[tuple[settle.Place, Ending]]:
-        with self._lock:
-            done = list(self._done)
-        return [
-            (self._place(w.lane), self._ending(w))
-            for w in done
-            if w.outcome and w.outcome.kind is not Kind.SETTLED
-        ]
+        """Where the ends have a thread, it is told; else they are written here and now."""
+        if not self._settler.threaded:
+            self._settler.settle()
+        elif self._settler.done:
+            self._settler.ring()
 
     # --- hand back ------------------------------------------------------------------------------
 
@@ -392,7 +287,7 @@ class Dispatcher:
                 work.outcome = Outcome(
                     work.run_id, Kind.INTERRUPTED, error="handed back before it started"
                 )
-                self._done.append(work)
+                self._settler.done.append(work)
         if stale:
             self._settle()
 
@@ -411,8 +306,8 @@ class Dispatcher:
         for lane in self._due_lanes(rung):
             while self._claim_for(lane):
                 with self._lock:
-                    if self._done:  # settle first: the rows of what is done are wanted by others
-                        break
+                    if self._settler.done and not self._settler.threaded:
+                        break  # settle first: the rows of what is done are wanted by others
         if time.monotonic() > self._holds_at:
             self._hold_blocked()
 
@@ -451,6 +346,7 @@ class Dispatcher:
                 fleet=post.fleet(),
                 rate_limit=lane.queue.rate_limit,
                 after_key=lane.after_key,
+                closed=post.closed(),
             ),
         )
         post.run_ids.give_back(first + len(taken.rows), limit - len(taken.rows))
@@ -482,10 +378,12 @@ class Dispatcher:
             for work in works:
                 self._held[work.run_id] = work
             lane.ready.extend(good)
-            self._done += [work for work in works if work.outcome is not None]
+            self._settler.done += [work for work in works if work.outcome is not None]
             start = lane.take() if self._post.trusted() else []
         if start:
             self._post.pool.submit(start)
+        if len(good) < len(works):
+            self._settle()
 
     def _new_work(self, lane: Lane, row: ClaimedRow, now: float, checkpoint: str | None) -> Work:
         spec = self._spec(row.task_type)
@@ -520,7 +418,8 @@ class Dispatcher:
         with self._lock:
             waiting = [lane for lane in self._lanes.values() if lane.open and not lane.hungry]
         if waiting and not self._draining:
-            while claim.hold_blocked(self._post.db, self.table, self._post.fleet()) >= 500:
+            post = self._post
+            while holds.hold_blocked(post.db, self.table, post.fleet(), post.closed()) >= 500:
                 pass
 
     # --- reconcile ------------------------------------------------------------------------------
@@ -530,17 +429,8 @@ class Dispatcher:
         now = time.monotonic()
         if now < self._reconcile_at:
             return
-        owned = rescue.owned(self._post.db, self.table, self._post.session)
-        with self._lock:
-            changed = [w for w in self._held.values() if not _is_ours(w, owned.get(w.row.id))]
-            forgotten = {i: seen for i, seen in owned.items() if seen.run_id not in self._held}
-            unsent = [w for w in changed if w.sent is None and w.outcome is None]
-            for work in unsent:
-                if work in work.lane.ready:
-                    work.lane.ready.remove(work)
-                    work.outcome = Outcome(work.run_id, Kind.CANCELLED, error="changed by SQL")
-                    self._done.append(work)
-            sent = [w for w in changed if w.sent is not None and w.outcome is None]
+        with self._settler.writing:
+            sent, unsent, forgotten = self._compare()
         if sent:
             self._post.pool.cancel(sent, "the task was changed by SQL")
         if forgotten:
@@ -550,6 +440,21 @@ class Dispatcher:
             self._settle()
         self._reconcile_at = time.monotonic() + (_RECONCILE if self._held else _RECONCILE_IDLE)
 
+    def _compare(self) -> tuple[list[Work], list[Work], dict[int, rescue.Owned]]:
+        """What was changed under a handler, under a ready Task, and what we own unawares."""
+        owned = rescue.owned(self._post.db, self.table, self._post.session)
+        with self._lock:
+            changed = [w for w in self._held.values() if not _is_ours(w, owned.get(w.row.id))]
+            forgotten = {i: seen for i, seen in owned.items() if seen.run_id not in self._held}
+            unsent = [w for w in changed if w.sent is None and w.outcome is None]
+            for work in unsent:
+                if work in work.lane.ready:
+                    work.lane.ready.remove(work)
+                    work.outcome = Outcome(work.run_id, Kind.CANCELLED, error="changed by SQL")
+                    self._settler.done.append(work)
+            sent = [w for w in changed if w.sent is not None and w.outcome is None]
+        return sent, unsent, forgotten
+
     def _release(self, forgotten: dict[int, rescue.Owned]) -> int:
         place = settle.Place(self.table, "", self._post.session, self._post.server_id)
         return rescue.release_forgotten(self._post.db, place, forgotten)
@@ -558,15 +463,6 @@ class Dispatcher:
 
     def _spec(self, task_type: str) -> HandlerSpec:
         return self._post.pool.specs.get(task_type) or HandlerSpec(name=task_type)
-
-    def _place(self, lane: Lane) -> settle.Place:
-        return settle.Place(
-            self.table, lane.queue.queue_name, self._post.session, self._post.server_id
-        )
-
-    def _claimed(self, run_id: int) -> ClaimedRow | None:
-        work = self._held.get(run_id)
-        return None if work is None else work.row
 
 
 def _is_ours(work: Work, seen: rescue.Owned | None) -> bool:

@@ -13,27 +13,36 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 from taskyard import queues, servers
+from taskyard.access import edits, logins, seals, tenants
+from taskyard.access.caller import ENGINE
+from taskyard.alerts import check, incidents
 from taskyard.core.errors import DatabaseUnreachable, ServerIdTwice, TableInvalid, TaskyardError
 from taskyard.db import migrate, tables
 from taskyard.db.database import Database
 from taskyard.engine import spool as spools
 from taskyard.engine.chores import Chore, Chores
 from taskyard.engine.dispatcher import Dispatcher, Post
+from taskyard.engine.duties import duties
 from taskyard.engine.heart import Heart
 from taskyard.engine.pool import Pool
 from taskyard.engine.reload import SourceWatch
+from taskyard.engine.scheduler import Scheduler
 from taskyard.engine.scribe import Scribe
 from taskyard.engine.wakeup import Wakeup
 from taskyard.engine.work import Work
+from taskyard.handlers import HandlerSpec
 from taskyard.queues import Queue
+from taskyard.runs import rollups
 from taskyard.runs.ids import RunIds
+from taskyard.schedules import declared
+from taskyard.schedules.edits import notice_schedule_edits
 from taskyard.settings import Settings
-from taskyard.tasks import claim, rescue
+from taskyard.tasks import holds, rescue
 
 logger = logging.getLogger("taskyard.server")
 
@@ -156,8 +165,10 @@ class Life:
         )
         self.spool = spools.Spool(self.settings, self.session)
         self.wakeup = Wakeup(self.db, self._rung)
+        self.scheduler = Scheduler(self.db, self.settings.default_time_zone, self._rung)
         self._dispatchers: dict[str, Dispatcher] = {}
         self._fleet: frozenset[str] = frozenset()
+        self._closed: frozenset[str] = frozenset()
         self._published: tuple[object, ...] = ()
         self._post = Post(
             db=self.db,
@@ -170,6 +181,7 @@ class Life:
             trusted=self.heart.trusted,
             fleet=lambda: self._fleet,
             flush_notes=self.scribe.flush,
+            closed=lambda: self._closed,
         )
         self.chores = Chores(self._duties(), self.db.is_away)
 
@@ -202,6 +214,7 @@ class Life:
         self._await_introduction()
         self.chores.start()
         self.wakeup.start()
+        self.scheduler.start()
 
     def _await_introduction(self) -> None:
         """Until a Runner has told which Handlers there are, nothing can be claimed."""
@@ -216,8 +229,17 @@ class Life:
         duties = [
             Chore("handlers", min(1.0, self.settings.config_sync_interval), self._publish),
             Chore("sync", self.settings.config_sync_interval, self._sync),
+            Chore("schedules", self.settings.config_sync_interval, self._follow_schedules),
             Chore("rescue", min(2.0, beat), self._rescue),
-            Chore("forget", 3600.0, lambda: servers.forget_old(self.db, _REMEMBER_DEAD)),
+            Chore(
+                "edits",
+                self.settings.config_sync_interval,
+                lambda: edits.notice_queue_edits(self.db),
+            ),
+            Chore("seal", 10.0, lambda: seals.seal(self.db)),
+            Chore("count", 5.0, lambda: rollups.count_ended(self.db)),
+            Chore("alerts", 5.0, lambda: check.check(self.db)),
+            Chore("forget", 3600.0, self._forget),
         ]
         if self.settings.reload:
             duties.append(Chore("reload", 0.5, SourceWatch(self.settings, self.pool.retire_all)))
@@ -235,6 +257,16 @@ class Life:
     def _over(self) -> bool:
         return self.server.stop_asked.is_set() or self.heart.dead.is_set()
 
+    def _forget(self) -> None:
+        """Remove what the platform remembers of the past and needs no more."""
+        servers.forget_old(self.db, _REMEMBER_DEAD)
+        logins.forget_expired(self.db)
+        rollups.forget_old(self.db)
+        incidents.forget_old(self.db)
+        max_age = self.settings.retention.audit_max_age
+        if max_age is not None:
+            seals.prune(self.db, ENGINE, max_age)
+
     def _publish(self) -> None:
         """Tell the fleet what we can run, whenever that has changed."""
         specs = self.pool.specs
@@ -249,6 +281,7 @@ class Life:
         self._ensure_queues(specs.values())
         self._published = state
         self._sync()
+        self._sync_schedules(specs.values())
         logger.info(
             "server %s works with %d handlers: %s",
             self.settings.server_id,
@@ -265,18 +298,38 @@ class Life:
             except TaskyardError as error:
                 logger.error("queue %s: %s", name, error)
 
+    def _sync_schedules(self, specs: Iterable[HandlerSpec]) -> None:
+        """Bring the rows of `ty_schedules` in step with what our code declares."""
+        zone = self.settings.default_time_zone
+        declared.sync(self.db, declared.declared_by(specs, self._app), "code", zone)
+        declared.sync(self.db, duties(self.settings), "system", zone)
+
+    def _follow_schedules(self) -> None:
+        """Take in what SQL has changed, and stop what no Server declares any more."""
+        notice_schedule_edits(self.db, self.settings.default_time_zone)
+        # Who could not import the application cannot tell what is no longer in it.
+        if self._published and not self.pool.problems:
+            alive = [row for row in servers.sessions(self.db) if row.alive]
+            specs = [HandlerSpec.from_dict(data) for row in alive for data in row.specs()]
+            declared.stop_undeclared(self.db, specs, self._app)
+
+    @property
+    def _app(self) -> str:
+        return self.settings.app or "handlers"
+
     def _sync(self) -> None:
         """Follow `queue_configs`, which anybody may have changed by SQL."""
         self._fleet = self._known_in_fleet()
+        self._closed = self.db.read(tenants.disabled)
         if not self.settings.queue_enable:
             return
-        found = queues.list_queues(self.db)
+        found = queues.load_queues(self.db)
         fit = [queue for queue in found if self._is_fit(queue)]
         mine = [queue for queue in fit if self._is_mine(queue)]
         self._assign(mine)
         self._for_each(
             sorted({queue.table_name for queue in mine}),
-            lambda table: claim.release_holds(self.db, table, self._fleet),
+            lambda table: holds.release_holds(self.db, table, self._fleet, self._closed),
         )
 
     def _known_in_fleet(self) -> frozenset[str]:
@@ -399,6 +452,7 @@ class Life:
         """Stop in order: nothing new; running handlers get `grace` seconds, a flag, an end."""
         with contextlib.suppress(Exception):
             servers.start_draining(self.db, self.session)
+        self.scheduler.stop()
         self.chores.stop()
         for dispatcher in self._dispatchers.values():
             dispatcher.drain()
@@ -414,6 +468,8 @@ class Life:
         if not any(d.held for d in self._dispatchers.values()):
             with contextlib.suppress(Exception):
                 servers.close(self.db, self.session)
+            with contextlib.suppress(Exception):
+                rollups.count_ended(self.db)
             self.spool.close()
 
     def _running(self) -> int:
@@ -430,6 +486,7 @@ class Life:
         return True
 
     def _silence(self) -> None:
+        self.scheduler.stop()
         self.chores.stop()
         self.wakeup.stop()
         self.scribe.stop()

@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from taskyard.db.database import Database
@@ -35,6 +36,15 @@ def folder(settings: Settings) -> Path:
         return Path(url.split(":///", 1)[1].split("?")[0]).absolute().parent
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "taskyard"
+
+
+def size(settings: Settings) -> int:
+    """Bytes in all spools of this machine that these settings lead to."""
+    total = 0
+    for path in folder(settings).glob("spool-*.jsonl"):
+        with suppress(FileNotFoundError):  # its server has just flushed it
+            total += path.stat().st_size
+    return total
 
 
 class Spool:

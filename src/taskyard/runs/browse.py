@@ -1,131 +1,85 @@
 """Browse: Runs as people look at them, the live ones among the finished.
 
-Owns the list of Runs, one Run in full, and which task types there are. A finished Run is a row of
-`ty_runs`; a live one is its Task's row, which still has an owner (rulings 3.3). Reads only: who
-writes is `record.py` and `tasks/settle.py`; logs are `logs.py`'s.
+Owns the list of Runs, one Run in full, and which task types there are. What may be asked of the
+list is `listed.py`'s; who writes Runs is `record.py` and `tasks/settle.py`; logs are `logs.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from taskyard.core.errors import QueryInvalid, QueueUnknown, RunUnknown
-from taskyard.core.lifecycle import Origin, RunStatus
+from taskyard.access import audit
+from taskyard.access.caller import Caller
+from taskyard.access.permissions import Permission
+from taskyard.core.errors import RunUnknown
+from taskyard.core.lifecycle import RunStatus
+from taskyard.core.payload import mask_json
 from taskyard.db.database import Database, Tx
-from taskyard.db.listing import (
-    Filter,
-    Listing,
-    Operator,
-    Page,
-    Query,
-    Source,
-    integer,
-    microseconds,
-    one_of,
-    page,
-    read_filter,
-    seconds,
-    utc,
-)
+from taskyard.db.listing import Page, Query, Source, utc
+from taskyard.db.search import search
 from taskyard.db.tables import task_tables
+from taskyard.runs import paths
+from taskyard.runs.listed import RUNS as RUNS
+from taskyard.runs.listed import find_task, live_sources, ways
 
-SEARCH_DEPTH = 100_000
-"""How many of the newest Runs the filter `q` looks into: error texts have no index."""
+_MASKED = ("payload", "output")
 
-RUNS = Listing(
-    columns=(
-        "id",
-        "task_table",
-        "task_id",
-        "fence",
-        "attempt",
-        "task_type",
-        "queue",
-        "status",
-        "origin",
-        "tenant_id",
-        "schedule_id",
-        "batch_id",
-        "server_id",
-        "session",
-        "pid",
-        "memory_usage",
-        "cpu_time",
-        "wait_time",
-        "execution_time",
-        "started_at",
-        "completed_at",
-        "claimed_at",
-    ),
-    large=("payload", "output", "error"),
-    filters={
-        "status": Filter("status", read=one_of(*RunStatus)),
-        "task_type": Filter("task_type"),
-        "queue": Filter("queue"),
-        "server_id": Filter("server_id"),
-        "tenant_id": Filter("tenant_id"),
-        "origin": Filter("origin", read=one_of(*Origin)),
-        "task_table": Filter("task_table"),
-        "task_id": Filter("task_id", read=integer),
-        "schedule_id": Filter("schedule_id", read=integer),
-        "batch_id": Filter("batch_id", read=integer),
-        "from": Filter("claimed_at", Operator.FROM, microseconds),
-        "to": Filter("claimed_at", Operator.TO, microseconds),
-        "min_duration": Filter("execution_time", Operator.FROM, seconds),
-        "q": Filter("error", Operator.CONTAINS),
-    },
-    # Live and finished Runs have one sort key, stamped at the claim. Ids are no order of time.
-    sorts={"started_at": "claimed_at", "claimed_at": "claimed_at"},
-    sort="-started_at",
-)
-"""What may be asked of the list of Runs; besides, `task` takes a Task as QUEUE/ID."""
-
-_FINISHED = Source("ty_runs")
+_TYPES_DEPTH = 10_000
+"""How many of their newest Runs tenants' task types are read from."""
 
 
-def list_runs(db: Database, query: Query) -> Page:
+def list_runs(db: Database, caller: Caller, query: Query) -> Page:
     """One page of Runs, live and finished, at one moment; the newest first unless asked otherwise.
 
-    Raises QueryInvalid, or QueueUnknown for a `task` of no queue.
+    In payload and output secrets are masked. Raises QueryInvalid, NotAllowed, or QueueUnknown for a
+    `task` of no queue.
     """
+    caller.require(Permission.RUNS_READ)
+    found = read_runs(db, replace(query, filters=caller.narrow(query.filters)))
+    return replace(found, rows=[_masked(row) for row in found.rows])
 
-    def work(tx: Tx) -> Page:
-        asked = _narrow(tx, query)
-        found = page(tx, RUNS, _sources(tx, asked), asked)
-        return replace(found, rows=[_presented(row) for row in found.rows])
 
+def read_runs(db: Database, query: Query) -> Page:
+    """`list_runs` for this process's own code: of all tenants, and nothing is masked."""
     try:
-        return db.read(work)
+        return db.read(partial(_list, query=query))
     except Exception as error:
         if not db.dialect.is_table_missing(error):
             raise
         # Somebody dropped a task table and no Server has noticed yet.
-        gone = _gone(db)
-        return db.read(lambda tx: _list_without(tx, query, gone))
+        gone = gone_tables(db)
+        return db.read(partial(_list, query=query, gone=gone))
 
 
-def show_run(db: Database, run_id: int) -> dict[str, Any]:
-    """One Run with payload, output, error and, while it lives, `progress`; raises RunUnknown."""
+def show_run(db: Database, caller: Caller, run_id: int, *, raw: bool = False) -> dict[str, Any]:
+    """One Run with payload, output, error and, while it lives, `progress`.
+
+    In payload and output secrets are masked; `raw` gives them as they are, which is audited. Raises
+    RunUnknown, also for a Run of a tenant that the caller does not see; NotAllowed.
+    """
+    caller.require(Permission.RUNS_READ)
     for look in (_finished, _live, _finished):  # it may end between the first look and the second
         run = db.read(partial(look, run_id=run_id))
-        if run is not None:
-            return _presented(run)
+        if run is not None and caller.sees(run["tenant_id"]):
+            return _raw(db, caller, _presented(run)) if raw else _masked(_presented(run))
     raise RunUnknown(run_id)
 
 
-def task_types(db: Database) -> list[str]:
-    """The task types that Runs were made of, finished or live."""
+def task_types(db: Database, caller: Caller) -> list[str]:
+    """The task types that Runs were made of, finished or live.
+
+    For a Caller who sees some tenants only, those of their newest Runs. Raises NotAllowed.
+    """
+    caller.require(Permission.RUNS_READ)
 
     def work(tx: Tx) -> list[str]:
-        found = set(_walk_types(tx))
-        for source in _live_sources(tx, task_tables(tx)):
-            rows = tx.all(f"SELECT DISTINCT task_type FROM {source.table} WHERE {source.where}")
-            found.update(row[0] for row in rows)
-        return sorted(found)
+        finished = _walk_types(tx) if caller.tenants is None else _newest_types(tx, caller.tenants)
+        live = (pair for source in live_sources(tx) for pair in _live_types(tx, source))
+        return sorted({*finished, *(name for name, tenant in live if caller.sees(tenant))})
 
     return db.read(work)
 
@@ -133,103 +87,26 @@ def task_types(db: Database) -> list[str]:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def _narrow(tx: Tx, query: Query) -> Query:
-    """Turn the filters that are no single column into those that are."""
-    filters = dict(query.filters)
-    task = filters.pop("task", None)
-    if task is not None:
-        table, task_id = _task(tx, str(task))
-        filters |= {"task_table": [table], "task_id": task_id}
-    if filters.get("q") is not None:
-        given = filters.get("from")
-        since = 0 if given is None else read_filter(RUNS, "from", given)[0]
-        filters["from"] = _moment(max(since, _search_floor(tx)))
-    return replace(query, filters=filters)
-
-
-def _task(tx: Tx, ref: str) -> tuple[str, int]:
-    queue, slash, number = ref.rpartition("/")
-    if not slash or not number.isascii() or not number.isdigit():
-        raise QueryInvalid("task", f'"{ref}" is no task.', "Name it QUEUE/ID, like email_queue/42.")
-    known = dict(tx.all("SELECT queue_name, table_name FROM queue_configs"))
-    if queue not in known:
-        raise QueueUnknown(queue, known)
-    return known[queue], int(number)
-
-
-def _search_floor(tx: Tx) -> int:
-    """The claim time of the oldest Run that a search looks into, by the index alone."""
-    found = tx.value(
-        "SELECT claimed_at FROM ty_runs ORDER BY claimed_at DESC, id DESC LIMIT 1 OFFSET :depth",
-        depth=SEARCH_DEPTH,
+def _list(tx: Tx, query: Query, gone: Collection[str] = ()) -> Page:
+    wanted, filters = paths.take(query.filters)
+    filters = find_task(tx, filters)
+    large = (*query.large, *(["payload"] if wanted else []))
+    found = search(
+        tx,
+        RUNS,
+        ways(tx, filters, gone),
+        replace(query, filters=filters, large=large),
+        also=[path.condition("payload") for path in wanted],
+        keep=(lambda row: all(path.fits(row["payload"]) for path in wanted)) if wanted else None,
     )
-    return int(found or 0)
+    rows = [_presented(row) for row in found.rows]
+    if wanted and "payload" not in query.large:
+        for row in rows:
+            del row["payload"]
+    return replace(found, rows=rows)
 
 
-def _sources(tx: Tx, query: Query) -> list[Source]:
-    asked = query.filters.get("status")
-    statuses = list(RunStatus) if asked is None else read_filter(RUNS, "status", asked)
-    finished = [_FINISHED]
-    if RunStatus.COMPLETED not in statuses:
-        # A source a status, because (status, claimed_at, id) is in order for one status only. The
-        # second condition is that of the partial index, which SQLite wants to read word for word.
-        finished = [
-            replace(_FINISHED, where=f"status = '{RunStatus(status)}' AND status <> 'completed'")
-            for status in dict.fromkeys(statuses)
-        ]
-    if RunStatus.RUNNING not in statuses or query.filters.get("q") is not None:
-        return finished
-    only = query.filters.get("task_table")
-    return finished + _live_sources(tx, [t for t in task_tables(tx) if only is None or t in only])
-
-
-def _live_sources(tx: Tx, tables: Sequence[str]) -> list[Source]:
-    return [_live_source(tx, number, table) for number, table in enumerate(tables)]
-
-
-def _live_source(tx: Tx, number: int, table: str) -> Source:
-    """A task table's owned rows, as Runs. NULLIF(x, x) is a null of the type of x."""
-    moment = f"CAST(NULL AS {tx.dialect.time_type})"
-    text = "NULLIF(owner, owner)"
-    whole = "NULLIF(run_id, run_id)"
-    number_ = "NULLIF(timeout, timeout)"
-    now = tx.dialect.epoch(tx.dialect.utc_now)
-    return Source(
-        table=tx.dialect.quote(table),
-        where="owner IS NOT NULL",
-        columns={
-            "id": "run_id",
-            "task_table": f":_table_{number}",
-            "task_id": "id",
-            "attempt": "COALESCE(retry_count, 0) + 1",
-            "status": "'running'",
-            "schedule_id": whole,
-            "batch_id": whole,
-            "session": "owner",
-            "pid": whole,
-            "memory_usage": whole,
-            "cpu_time": number_,
-            "wait_time": number_,
-            "execution_time": f"({now} - claimed_at / 1000000.0)",
-            "started_at": moment,
-            "completed_at": moment,
-            "payload": text,
-            "output": text,
-            "error": text,
-        },
-        parameters={f"_table_{number}": table},
-    )
-
-
-def _list_without(tx: Tx, query: Query, gone: set[str]) -> Page:
-    asked = _narrow(tx, query)
-    quoted = {tx.dialect.quote(table) for table in gone}
-    sources = [source for source in _sources(tx, asked) if source.table not in quoted]
-    found = page(tx, RUNS, sources, asked)
-    return replace(found, rows=[_presented(row) for row in found.rows])
-
-
-def _gone(db: Database) -> set[str]:
+def gone_tables(db: Database) -> set[str]:
     """The task tables that cannot be read."""
     gone = set()
     for table in db.read(task_tables):
@@ -248,17 +125,30 @@ def _probe(tx: Tx, table: str) -> None:
 
 def _presented(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its times as aware datetimes. A live Run has been running since its claim."""
-    run = dict(row)
+    run = {name: value for name, value in row.items() if not name.startswith("by_")}
     for name in ("started_at", "completed_at", "created_at", "updated_at"):
         if name in run:
             run[name] = utc(run[name])
     if run["status"] == RunStatus.RUNNING:
-        run["started_at"] = run["started_at"] or _moment(run["claimed_at"])
+        run["started_at"] = run["started_at"] or moment(run["claimed_at"])
     return run
 
 
-def _moment(micros: int) -> datetime:
+def moment(micros: int) -> datetime:
+    """A time in microseconds since 1970, as a datetime."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+def _masked(run: dict[str, Any]) -> dict[str, Any]:
+    return run | {name: mask_json(run[name]) for name in _MASKED if name in run}
+
+
+def _raw(db: Database, caller: Caller, run: dict[str, Any]) -> dict[str, Any]:
+    """The Run as it is, once the look is written down."""
+    caller.require(Permission.PAYLOAD_RAW)
+    thing, tenant = f"run/{run['id']}", run["tenant_id"]
+    db.run(lambda tx: audit.write(tx, caller, "run.read-raw", thing, tenant_id=tenant))
+    return run
 
 
 # --- one run -------------------------------------------------------------------------------------
@@ -271,27 +161,26 @@ def _finished(tx: Tx, run_id: int) -> dict[str, Any] | None:
 
 
 def _live(tx: Tx, run_id: int) -> dict[str, Any] | None:
-    for source in _live_sources(tx, task_tables(tx)):
+    for source in live_sources(tx):
         found = _live_in(tx, source, run_id)
         if found is not None:
-            moment = _moment(found["claimed_at"])
+            claimed = moment(found["claimed_at"])
             return found | {
                 "progress": _progress(tx, found),
-                "created_at": moment,
-                "updated_at": moment,
+                "created_at": claimed,
+                "updated_at": claimed,
             }
     return None
 
 
 def _live_in(tx: Tx, source: Source, run_id: int) -> dict[str, Any] | None:
     """The live Run of this id; through the index of owned rows, which are few."""
-    here = replace(source, columns={**source.columns, "payload": "task_params"})
-    columns = ", ".join(f"{here.column(n)} AS {n}" for n in (*RUNS.columns, *RUNS.large))
+    columns = ", ".join(f"{source.column(n)} AS {n}" for n in (*RUNS.columns, *RUNS.large))
     try:
         rows = tx.rows(
-            f"SELECT {columns} FROM {here.table} WHERE {here.where} AND run_id = :run_id",
+            f"SELECT {columns} FROM {source.table} WHERE {source.where} AND run_id = :run_id",
             run_id=run_id,
-            **here.parameters,
+            **source.parameters,
         )
     except Exception as error:
         if tx.dialect.is_table_missing(error):
@@ -325,3 +214,18 @@ def _walk_types(tx: Tx) -> list[str]:
             step=step,
         )
     return found
+
+
+def _newest_types(tx: Tx, tenants: Collection[str]) -> set[str]:
+    """The types among the newest Runs of each tenant."""
+    sql = (
+        "SELECT DISTINCT task_type FROM (SELECT task_type FROM ty_runs"
+        " WHERE tenant_id = :tenant AND tenant_id <> ''"
+        " ORDER BY claimed_at DESC, id DESC LIMIT :depth) AS newest"
+    )
+    depth = _TYPES_DEPTH // max(1, len(tenants))
+    return {row[0] for tenant in tenants for row in tx.all(sql, tenant=tenant, depth=depth)}
+
+
+def _live_types(tx: Tx, source: Source) -> list[tuple[Any, ...]]:
+    return tx.all(f"SELECT DISTINCT task_type, tenant_id FROM {source.table} WHERE {source.where}")

@@ -7,11 +7,26 @@ size is capped where they are made (`engine/capture.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from taskyard.access.caller import Caller
+from taskyard.core.lifecycle import RunStatus
 from taskyard.db.database import Database, Tx
+from taskyard.runs.browse import show_run
 
 Chunk = tuple[int, int, str]
 """Run id, number of the chunk in its Run, text."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A part of a Run's log. `after` is what to ask for the next part with; while the Run is
+    `running`, or the part is not the last one (`more`), there may be one."""
+
+    text: str
+    after: int
+    more: bool
+    running: bool
 
 
 def append(db: Database, session: str, chunks: Sequence[Chunk]) -> None:
@@ -31,6 +46,25 @@ def append(db: Database, session: str, chunks: Sequence[Chunk]) -> None:
             )
 
     db.run(work)
+
+
+def read_log(
+    db: Database, caller: Caller, run_id: int, after: int = -1, limit: int = 16
+) -> LogPart:
+    """The log of a Run from behind `after` (-1: from its start), `limit` chunks of at most 64 KiB.
+
+    Raises RunUnknown or NotAllowed.
+    """
+    # Asked before the log is read: chunks written before the end must not be missed.
+    running = show_run(db, caller, run_id)["status"] == RunStatus.RUNNING
+    chunks = read(db, run_id, after, limit + 1)
+    part = chunks[:limit]
+    return LogPart(
+        text="".join(text for _, text in part),
+        after=part[-1][0] if part else after,
+        more=len(chunks) > limit,
+        running=running,
+    )
 
 
 def read(db: Database, run_id: int, after: int = -1, limit: int = 200) -> list[tuple[int, str]]:

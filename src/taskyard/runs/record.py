@@ -2,7 +2,8 @@
 
 A claimed Task's Run is inserted by the statement that ends the attempt (`db` dialects' settle).
 Here stand the others: a Task's Run whose row is gone or was edited by SQL, and tracked code, which
-has no Task: it opens its Run at the start and closes it at the end.
+has no Task: it opens its Run at the start and closes it at the end. Each is noted as it ends, for
+the statistics.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskyard.core.lifecycle import Origin, RunStatus
+from taskyard.db import uncounted
 from taskyard.db.database import Tx
 
 _INSERT = """
 INSERT INTO ty_runs (id, task_table, task_id, fence, attempt, task_type, queue, status, origin,
                      tenant_id, server_id, session, pid, payload, output, error, memory_usage,
                      cpu_time, wait_time, execution_time, started_at, completed_at, claimed_at,
-                     created_at, updated_at)
+                     created_at, updated_at, schedule_id, batch_id, execute_index)
 VALUES (:id, :task_table, :task_id, :fence, :attempt, :task_type, :queue, :status, :origin,
         :tenant_id, :server_id, :session, :pid, :payload, :output, :error, :memory_usage,
         :cpu_time, :wait_time, :execution_time, {started_at}, {completed_at}, :claimed_at,
-        {now}, {now})
+        {now}, {now}, {makers})
 """
 
 _CLOSE = """
@@ -29,6 +31,12 @@ UPDATE ty_runs
    SET status = :status, output = :output, error = :error, memory_usage = :memory_usage,
        cpu_time = :cpu_time, execution_time = :execution_time, completed_at = {now},
        updated_at = {now}
+ WHERE id = :id AND status = 'running'
+"""
+
+_LOSE = """
+UPDATE ty_runs
+   SET status = 'lost', error = 'its process died', completed_at = {now}, updated_at = {now}
  WHERE id = :id AND status = 'running'
 """
 
@@ -50,6 +58,7 @@ _EMPTY: dict[str, Any] = dict.fromkeys(
         "execution_time",
         "age",
         "claimed_at",
+        "context",
     )
 )
 
@@ -57,10 +66,14 @@ _EMPTY: dict[str, Any] = dict.fromkeys(
 def insert_ended(tx: Tx, run: Mapping[str, Any]) -> bool:
     """Insert the Run of an attempt that has ended; False where its Run is there already.
 
-    `run` has the columns of `ty_runs` by name, and `age`: seconds from its start to now.
+    `run` has the columns of `ty_runs` by name, `age`: seconds from its start to now, and the Task's
+    `context`, which says what made it.
     """
     values = {"attempt": 1, "tenant_id": "", "origin": Origin.ENQUEUED.value, **_EMPTY, **run}
-    return _insert(tx, values, ended=True)
+    if not _insert(tx, values, ended=True):
+        return False
+    uncounted.note(tx, [values["id"]])
+    return True
 
 
 def open_tracked(tx: Tx, run: Mapping[str, Any]) -> None:
@@ -79,8 +92,19 @@ def open_tracked(tx: Tx, run: Mapping[str, Any]) -> None:
 
 def close_tracked(tx: Tx, run: Mapping[str, Any]) -> bool:
     """Write the end of tracked code; False where the Run is not running any more (it was lost)."""
-    values = {**_EMPTY, **run}
-    return tx.execute(_CLOSE.format(now=tx.dialect.utc_now), **values) == 1
+    return _close(tx, _CLOSE, {**_EMPTY, **run})
+
+
+def lose_tracked(tx: Tx, run_id: int) -> bool:
+    """Write that the process of tracked code died; False where its Run is not running any more."""
+    return _close(tx, _LOSE, {"id": run_id})
+
+
+def _close(tx: Tx, sql: str, values: dict[str, Any]) -> bool:
+    if tx.execute(sql.format(now=tx.dialect.utc_now), **values) != 1:
+        return False
+    uncounted.note(tx, [values["id"]])
+    return True
 
 
 def _insert(tx: Tx, values: dict[str, Any], *, ended: bool) -> bool:
@@ -96,5 +120,6 @@ def _insert(tx: Tx, values: dict[str, Any], *, ended: bool) -> bool:
         now=dialect.utc_now,
         started_at=start,
         completed_at=dialect.utc_now if ended else "NULL",
+        makers=dialect.makers(dialect.as_text(":context")),
     ) + dialect.or_nothing("id")
     return tx.execute(sql, **values) == 1

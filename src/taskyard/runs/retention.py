@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from taskyard.access.caller import ENGINE, Caller
+from taskyard.access.permissions import Permission
 from taskyard.core.lifecycle import TaskStatus
+from taskyard.core.payload import load_result
 from taskyard.db.database import Database, Tx
 from taskyard.db.listing import utc
 from taskyard.db.tables import task_tables
@@ -60,12 +64,13 @@ class Pruned:
         return asdict(self)
 
 
-def prune(db: Database, keep: Retention, *, dry_run: bool = False) -> Pruned:
+def prune(db: Database, caller: Caller, keep: Retention, *, dry_run: bool = False) -> Pruned:
     """Remove what is beyond `keep`; with `dry_run` only count it.
 
     Of the finished Runs the newest by (completed_at, id) stay; a Run that is running is neither
     removed nor counted.
     """
+    caller.require(Permission.PURGE)
     runs, log_chunks = _prune_runs(db, keep, dry_run)
     tasks: dict[str, int] = {}
     if keep.tasks_max_age is not None:
@@ -74,9 +79,42 @@ def prune(db: Database, keep: Retention, *, dry_run: bool = False) -> Pruned:
     return Pruned(runs, log_chunks, tasks, dry_run)
 
 
+HANDLER = "taskyard.prune"
+"""The task type of the built-in handler."""
+
+# By the index of types; a prune has the newest claim of those that have ended.
+_LAST_PRUNE = """
+SELECT id, status, started_at, claimed_at, output, error FROM ty_runs
+ WHERE task_type = :task_type ORDER BY claimed_at DESC, id DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastPrune:
+    """The last prune of history: its Run, and what was removed (None where it failed)."""
+
+    run_id: int
+    status: str
+    started_at: datetime
+    pruned: dict[str, Any] | None
+    error: str | None
+
+
+def last_prune(db: Database, caller: Caller) -> LastPrune | None:
+    """The last prune that has ended; None when there was none. Raises NotAllowed."""
+    caller.require(Permission.PURGE)
+    rows = db.read(lambda tx: tx.rows(_LAST_PRUNE, task_type=HANDLER))
+    if not rows:
+        return None
+    row = rows[0]
+    started = utc(row["started_at"]) or datetime.fromtimestamp(row["claimed_at"] / 1_000_000, UTC)
+    pruned = load_result(row["output"])
+    return LastPrune(row["id"], row["status"], started, pruned, row["error"])
+
+
 def prune_handler(db: Database, keep: Retention) -> dict[str, Any]:
     """The built-in handler `taskyard.prune`; its output is what was removed."""
-    return prune(db, keep).to_dict()
+    return prune(db, ENGINE, keep).to_dict()
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -1,95 +1,30 @@
 """Browse: Tasks as people look at them, in one queue's table or in all of them.
 
-Owns the list of Tasks, one Task in full, and how long a queue's line is. Reads only; the verbs over
-a Task are `manage.py`'s.
+Owns the list of Tasks, one Task in full, and how long a queue's line is. Reads only; what may be
+asked of the list is `listed.py`'s, the verbs over a Task are `manage.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import orjson
-
-from taskyard.core.errors import QueueUnknown, TaskUnknown
+from taskyard.access import audit
+from taskyard.access.caller import Caller
+from taskyard.access.permissions import Permission
+from taskyard.core.errors import TaskUnknown
 from taskyard.core.lifecycle import TaskStatus
+from taskyard.core.payload import mask_json
 from taskyard.db.database import Database, Tx
-from taskyard.db.listing import (
-    COUNT_CAP,
-    Filter,
-    Listing,
-    Page,
-    Query,
-    Source,
-    integer,
-    page,
-    read_filter,
-    utc,
-)
-from taskyard.db.tables import task_tables
+from taskyard.db.listing import COUNT_CAP, Page, Query, utc
+from taskyard.db.search import search
+from taskyard.runs import paths
+from taskyard.tasks.catalog import Catalog
 from taskyard.tasks.enqueue import TaskRef
-
-_TIMES = ("schedule_time", "start_time", "end_time", "created_at", "updated_at")
-_WORDS = {status.name.lower(): int(status) for status in TaskStatus}
-
-
-def _status(value: Any) -> int:
-    """Read a state: its word, or its number."""
-    text = str(value).strip().lower()
-    if text in _WORDS:
-        return _WORDS[text]
-    if text not in map(str, _WORDS.values()):
-        raise ValueError(f'"{value}" is none of {", ".join(_WORDS)}')
-    return int(text)
-
-
-TASKS = Listing(
-    columns=(
-        "id",
-        "task_table",
-        "task_type",
-        "queue",
-        "status",
-        "schedule_time",
-        "start_time",
-        "end_time",
-        "retry_count",
-        "max_retries",
-        "server_id",
-        "created_at",
-        "updated_at",
-        "priority",
-        "tenant_id",
-        "timeout",
-        "retry_interval",
-        "unique_key",
-        "excl_key",
-        "hold",
-        "crashes",
-        "fence",
-        "run_id",
-        "claimed_at",
-        "origin",
-    ),
-    large=("error_msg", "task_params", "context"),
-    filters={
-        "status": Filter("status", read=_status),
-        "task_type": Filter("task_type"),
-        "tenant_id": Filter("tenant_id"),
-        "server_id": Filter("server_id"),
-        "unique_key": Filter("unique_key"),
-        "excl_key": Filter("excl_key"),
-        "origin": Filter("origin"),
-        "priority": Filter("priority", read=integer),
-    },
-    # Ids are per table; those of several tables are told apart by the table.
-    sorts={"id": "id"},
-    sort="-id",
-    key="task_table",
-)
-"""What may be asked of the list of Tasks; besides, `queue` narrows it to one queue's table."""
+from taskyard.tasks.listed import TASKS as TASKS
+from taskyard.tasks.listed import TIMES, queues_of, source_of, tables_of, way
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,32 +35,35 @@ class Backlog:
     running: int
 
 
-def list_tasks(db: Database, query: Query) -> Page:
+def list_tasks(db: Database, caller: Caller, query: Query) -> Page:
     """One page of Tasks, those with the largest id first unless asked otherwise.
 
-    Raises QueryInvalid, or QueueUnknown.
+    In parameters and context secrets are masked. Raises QueryInvalid, QueueUnknown or NotAllowed.
     """
-
-    def work(tx: Tx) -> Page:
-        queues = _queues(tx)
-        filters = dict(query.filters)
-        asked = filters.pop("queue", None)
-        if asked is not None and asked not in queues:
-            raise QueueUnknown(str(asked), queues)
-        tables = task_tables(tx) if asked is None else [queues[asked]]
-        narrowed = replace(query, filters=filters)
-        sources = _sources(tx, tables, filters.get("status"))
-        if not sources:
-            return Page([], total=0 if query.count else None)
-        found = page(tx, TASKS, sources, narrowed)
-        return replace(found, rows=[_presented(row, queues, asked) for row in found.rows])
-
-    return db.read(work)
+    caller.require(Permission.TASKS_READ)
+    query = replace(query, filters=caller.narrow(query.filters))
+    told = "task_params" in query.large or any(n.startswith(paths.PREFIX) for n in query.filters)
+    secrets = _secrets(db) if told else {}
+    found = db.read(partial(_list, query=query, hidden=frozenset().union(*secrets.values())))
+    return replace(found, rows=[_masked(row, secrets) for row in found.rows])
 
 
-def show_task(db: Database, ref: TaskRef) -> dict[str, Any]:
-    """One Task with its parameters, error, context and progress; raises TaskUnknown."""
-    return db.read(partial(_show, ref=ref))
+def show_task(db: Database, caller: Caller, ref: TaskRef, *, raw: bool = False) -> dict[str, Any]:
+    """One Task with its parameters, error, context and progress.
+
+    In the parameters secrets are masked; `raw` gives them as they are, which is audited. Raises
+    TaskUnknown, also for a Task of a tenant that the caller does not see; NotAllowed.
+    """
+    caller.require(Permission.TASKS_READ)
+    task = db.read(partial(_show, ref=ref))
+    if not caller.sees(task["tenant_id"]):
+        raise TaskUnknown(str(ref))
+    if not raw:
+        return _masked(task, _secrets(db))
+    caller.require(Permission.PAYLOAD_RAW)
+    tenant = task["tenant_id"]
+    db.run(lambda tx: audit.write(tx, caller, "task.read-raw", f"task/{ref}", tenant_id=tenant))
+    return task
 
 
 def backlog(db: Database, table: str) -> Backlog:
@@ -147,51 +85,48 @@ def backlog(db: Database, table: str) -> Backlog:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def _queues(tx: Tx) -> dict[str, str]:
-    return dict(tx.all("SELECT queue_name, table_name FROM queue_configs ORDER BY queue_name"))
-
-
-def _sources(tx: Tx, tables: list[str], status: Any) -> list[Source]:
-    """The tables as sources; waiting or running Tasks alone are read by their own indexes."""
-    asked = None if status is None else set(read_filter(TASKS, "status", status))
-    where = [""]
-    if asked == {int(TaskStatus.PENDING)}:
-        where = [tx.dialect.pending, tx.dialect.keyed, "status = 0 AND hold <> 0"]
-    elif asked == {int(TaskStatus.RUNNING)}:
-        where = ["owner IS NOT NULL"]
-    return [
-        _source(tx, number, table, condition)
-        for number, table in enumerate(tables)
-        for condition in where
-    ]
-
-
-def _source(tx: Tx, number: int, table: str, where: str) -> Source:
-    columns = {name: tx.dialect.iso(name) for name in _TIMES}
-    return Source(
-        table=tx.dialect.quote(table),
-        columns={**columns, "task_table": f":_table_{number}"},
-        where=where,
-        parameters={f"_table_{number}": table},
+def _list(tx: Tx, query: Query, hidden: Collection[str]) -> Page:
+    queues = queues_of(tx)
+    wanted, filters = paths.take(query.filters, hidden)
+    queue = filters.pop("queue", None)
+    sources = way(tx, tables_of(tx, queues, queue), filters)
+    if not sources:
+        return Page([], total=0 if query.count else None)
+    large = (*query.large, *(["task_params"] if wanted else []))
+    found = search(
+        tx,
+        TASKS,
+        [sources],
+        replace(query, filters=filters, large=large),
+        also=[path.condition("task_params") for path in wanted],
+        keep=(lambda row: all(path.fits(row["task_params"]) for path in wanted))
+        if wanted
+        else None,
     )
+    rows = [_presented(row, queues, queue) for row in found.rows]
+    if wanted and "task_params" not in query.large:
+        for row in rows:
+            del row["task_params"]
+    return replace(found, rows=rows)
 
 
 def _presented(
     row: Mapping[str, Any], queues: Mapping[str, str], asked: str | None = None
 ) -> dict[str, Any]:
     """A row as people read it: `ref` names it, states are words, times are aware datetimes."""
-    task = dict(row)
+    task = {name: value for name, value in row.items() if not name.startswith("by_")}
     table = task["task_table"]
     claimed_by = task["queue"] if queues.get(task["queue"] or "") == table else None
     named = next((name for name, of in queues.items() if of == table), table)
-    task["queue"] = asked or claimed_by or named
-    task["status"] = _word(task["status"])
-    for name in _TIMES:
+    given = asked if queues.get(asked or "") == table else None
+    task["queue"] = given or claimed_by or named
+    task["status"] = word_of(task["status"])
+    for name in TIMES:
         task[name] = utc(task[name])
     return {"ref": f"{task['queue']}/{task['id']}", **task}
 
 
-def _word(status: Any) -> str:
+def word_of(status: Any) -> str:
     """The word of a state; a number that is none stays as it is, anybody can write one."""
     try:
         return TaskStatus(status).name.lower()
@@ -199,25 +134,31 @@ def _word(status: Any) -> str:
         return str(status)
 
 
+def _secrets(db: Database) -> dict[str, frozenset[str]]:
+    """By task_type the parameters that its Handler calls secret, whatever their names."""
+    known = Catalog(db).all()
+    return {name: one.spec.secrets for name, one in known.items() if one.spec.secrets}
+
+
+def _masked(task: dict[str, Any], secrets: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    also = secrets.get(task["task_type"], ())
+    shown = (name for name in ("task_params", "context") if name in task)
+    return task | {name: mask_json(task[name], also) for name in shown}
+
+
 # --- one task ------------------------------------------------------------------------------------
 
 
 def _show(tx: Tx, ref: TaskRef) -> dict[str, Any]:
-    source = _source(tx, 0, ref.table, "id = :id")
+    source = source_of(tx, 0, ref.table)
     names = (*TASKS.columns, *TASKS.large)
     columns = ", ".join(f"{source.column(name)} AS {name}" for name in names)
     rows = tx.rows(
-        f"SELECT {columns} FROM {source.table} WHERE {source.where}",
-        id=ref.id,
-        **source.parameters,
+        f"SELECT {columns} FROM {source.table} WHERE id = :id", id=ref.id, **source.parameters
     )
     if not rows:
         raise TaskUnknown(str(ref))
-    task = _presented(rows[0], _queues(tx), ref.queue)
-    for name in ("task_params", "context"):
-        if not isinstance(task[name], str | None):  # a json column of an adopted table
-            task[name] = orjson.dumps(task[name]).decode()
-    return task | {"progress": _progress(tx, ref)}
+    return _presented(rows[0], queues_of(tx), ref.queue) | {"progress": _progress(tx, ref)}
 
 
 def _progress(tx: Tx, ref: TaskRef) -> dict[str, Any] | None:

@@ -1,9 +1,10 @@
 """Claim: takes due Tasks for a Session.
 
-Owns which Tasks are next (priority, then time, then id; exclusive keys; holds; the queue's rate)
-and the lease they are taken under. Does not run anything (`engine/attempt.py`) and does not write
-ends (`settle.py`). The taking statement itself is each dialect's: one UPDATE that stamps status,
-fence, owner and run_id on the row, which from then on is the record of the live Run.
+Owns which Tasks are next (priority, then time, then id; exclusive keys; the queue's rate) and the
+lease they are taken under. Does not run anything (`engine/attempt.py`), does not write ends
+(`settle.py`); what cannot run is kept out of the line by `holds.py`. The taking statement itself is
+each dialect's: one UPDATE that stamps status, fence, owner and run_id on the row, which from then
+on is the record of the live Run.
 
 What is not due, held back or keyed is never scanned: the index of claimable rows starts with the
 priority and goes on with the time, so a claim walks the priorities that have something due
@@ -13,46 +14,17 @@ future rows of higher priority cut the drain to a quarter.)
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from taskyard.core.errors import HandlerUnknown
-from taskyard.core.lifecycle import Hold
-from taskyard.core.payload import PARAMS_LIMIT, short_forms
+from taskyard.core.payload import PARAMS_LIMIT
 from taskyard.db.database import Database, Tx
 from taskyard.db.rows import Claim, ClaimedRow, Head
 
-logger = logging.getLogger("taskyard.claim")
-
-_HEAD = 500
-"""Rows at the head of the line that one pass looks at for what no Server can run."""
-
-_CANDIDATES = """
+CANDIDATES = """
 SELECT id, priority, {due}, task_type FROM {table}
  WHERE {pending} AND owner IS NULL AND priority = :priority AND {due} <= {due_now}
  ORDER BY {due}, id LIMIT :limit
-"""
-
-_HOLD = """
-UPDATE {table} SET hold = :hold, error_msg = :why
- WHERE id IN ({ids}) AND status = 0 AND hold = 0
-"""
-
-_HELD_TYPES = """
-SELECT DISTINCT {task_type} FROM {table} WHERE status = 0 AND hold <> 0 AND hold = :hold
-"""
-
-_UNHOLD = """
-UPDATE {table} SET hold = 0, error_msg = NULL
- WHERE status = 0 AND hold <> 0 AND hold = :hold AND {task_type} = :task_type
-"""
-
-_UNREADABLE = "SELECT id FROM {table} WHERE status = 0 AND hold = 0 AND {due} IS NULL LIMIT 500"
-
-_MENDED = """
-UPDATE {table} SET hold = 0, error_msg = NULL
- WHERE status = 0 AND hold <> 0 AND hold = :hold AND {due} IS NOT NULL
 """
 
 
@@ -61,7 +33,8 @@ class Ask:
     """What a dispatcher asks a claim for.
 
     `first_run_id` is the first of `limit` reserved ids; `known` are the task types that this Server
-    runs, `fleet` those that some live Server runs; `rate_limit` is in Tasks a second.
+    runs, `fleet` those that some live Server runs; `rate_limit` is in Tasks a second; `closed` are
+    the disabled tenants.
     """
 
     table: str
@@ -74,6 +47,7 @@ class Ask:
     fleet: frozenset[str]
     rate_limit: float | None = None
     after_key: str = ""
+    closed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +145,7 @@ def _take_mixed(tx: Tx, ask: Ask, levels: Iterable[int], heads: list[Head]) -> l
         if len(candidates) - len(heads) >= ask.limit:
             break
         found = tx.all(
-            tx.dialect.fill(_CANDIDATES, ask.table),
+            tx.dialect.fill(CANDIDATES, ask.table),
             **tx.dialect.clock(),
             priority=priority,
             limit=ask.limit,
@@ -196,6 +170,7 @@ def _claim(ask: Ask, done: int, *, priority: int = 0, ids: tuple[int, ...] | Non
         max_params=PARAMS_LIMIT,
         priority=priority,
         ids=ids,
+        closed=tuple(sorted(ask.closed)),
     )
 
 
@@ -245,77 +220,3 @@ def _spend(tx: Tx, ask: Ask, taken: int) -> None:
             next_free=max(next_free, now) + taken / ask.rate_limit,
             queue=ask.queue,
         )
-
-
-# --- holds --------------------------------------------------------------------------------------
-
-
-def hold_blocked(db: Database, table: str, fleet: Collection[str]) -> int:
-    """Put a hold on rows at the head of the line that no live Server can run; returns how many.
-
-    They would be read by every claim otherwise (100 000 of them cost 20 ms a claim). The row says
-    why in `error_msg`; `release_holds` takes them back when a Server can run them.
-    """
-    return db.run(lambda tx: _hold_unknown(tx, table, fleet) + _hold_unreadable(tx, table))
-
-
-def release_holds(db: Database, table: str, fleet: Collection[str]) -> int:
-    """Take back the holds of rows that can run by now; returns how many.
-
-    That is: a live Server runs their task type, or somebody has mended their time.
-    """
-
-    def work(tx: Tx) -> int:
-        mended = 0
-        if tx.dialect.loose_times:
-            mended = tx.execute(tx.dialect.fill(_MENDED, table), hold=int(Hold.TIME_UNREADABLE))
-        hold = int(Hold.HANDLER_UNKNOWN)
-        held = {row[0] for row in tx.all(tx.dialect.fill(_HELD_TYPES, table), hold=hold)}
-        return mended + sum(
-            tx.execute(tx.dialect.fill(_UNHOLD, table), hold=hold, task_type=task_type)
-            for task_type in sorted(held.intersection(fleet))
-        )
-
-    return db.run(work)
-
-
-def _hold_unknown(tx: Tx, table: str, fleet: Collection[str]) -> int:
-    levels, keyed = tx.dialect.look(tx, table)
-    heads: list[Head] = tx.dialect.free_heads(tx, table, "")[0] if keyed else []
-    for priority in levels:
-        found = tx.all(
-            tx.dialect.fill(_CANDIDATES, table),
-            **tx.dialect.clock(),
-            priority=priority,
-            limit=_HEAD,
-        )
-        heads += map(Head._make, found)
-    unknown: dict[str, list[int]] = {}
-    for head in heads:
-        if head.task_type not in fleet:
-            unknown.setdefault(head.task_type, []).append(head.id)
-    return sum(
-        _hold(tx, table, ids, Hold.HANDLER_UNKNOWN, str(HandlerUnknown(task_type, fleet)))
-        for task_type, ids in unknown.items()
-    )
-
-
-def _hold_unreadable(tx: Tx, table: str) -> int:
-    if not tx.dialect.loose_times:
-        return 0
-    ids = [row[0] for row in tx.all(tx.dialect.fill(_UNREADABLE, table))]
-    why = "schedule_time is not a date that SQLite can read; write YYYY-MM-DD HH:MM:SS (UTC)"
-    return _hold(tx, table, ids, Hold.TIME_UNREADABLE, why) if ids else 0
-
-
-def _hold(tx: Tx, table: str, ids: list[int], hold: Hold, why: str) -> int:
-    sql = _HOLD.format(table=tx.dialect.quote(table), ids=", ".join(map(str, ids)))
-    for text in (why, *short_forms(why)):
-        try:
-            with tx.savepoint():
-                return tx.execute(sql, hold=int(hold), why=text)
-        except Exception as error:
-            if tx.dialect.is_disconnect(error) or tx.dialect.is_transient(error):
-                raise
-            logger.warning("%s: the reason of a hold is refused: %s", table, error)
-    return 0

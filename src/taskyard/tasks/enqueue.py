@@ -12,11 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from taskyard.access.caller import Caller
+from taskyard.access.permissions import Permission
 from taskyard.core.errors import DuplicateTask, ParamsInvalid
 from taskyard.db.borrowed import borrow
 from taskyard.db.database import Database, Tx
 from taskyard.db.tables import check_table_name
 from taskyard.queues import DEFAULT, ensure_queue, get_queue
+from taskyard.tracing import carried
 
 _CHUNK = 1_000
 _LENGTHS = {"task_type": 255, "unique_key": 190, "excl_key": 190, "tenant_id": 64}
@@ -66,14 +69,15 @@ class TaskRef:
         return f"{self.queue}/{self.id}"
 
 
-def enqueue(db: Database, task: NewTask, *, connection: Any = None) -> TaskRef:
+def enqueue(db: Database, caller: Caller, task: NewTask, *, connection: Any = None) -> TaskRef:
     """Put one Task into its queue; returns where it is.
 
     `connection` (DB-API connection, SQLAlchemy connection or session) makes the Task part of the
     caller's transaction. Raises QueueUnknown, DuplicateTask (a live Task has the `unique_key`),
     ParamsInvalid (a key no column holds), and OutcomeUnknown when the connection was lost after
-    the INSERT had been sent.
+    the INSERT had been sent; NotAllowed.
     """
+    caller.require_tenant(task.tenant_id, Permission.TASKS_WRITE)
     table = route(db, task.queue)
     if connection is not None:
         tx = borrow(connection, db.dialect)
@@ -81,17 +85,18 @@ def enqueue(db: Database, task: NewTask, *, connection: Any = None) -> TaskRef:
         twin = _twin(tx, table, task) if task_id is None else None
     else:
         task_id, twin = _insert_alone(db, table, task)
-        db.bell.ring(table)
     if task_id is None:
         raise DuplicateTask(task.unique_key or "", f"{task.queue}/{twin}")
     return TaskRef(task.queue, table, task_id)
 
 
 def enqueue_many(
-    db: Database, tasks: Iterable[NewTask], *, connection: Any = None
+    db: Database, caller: Caller, tasks: Iterable[NewTask], *, connection: Any = None
 ) -> list[TaskRef | None]:
     """Put many Tasks into their queues, all or none; None stands for a Task whose twin is live."""
     given = list(tasks)
+    for tenant_id in {task.tenant_id for task in given}:
+        caller.require_tenant(tenant_id, Permission.TASKS_WRITE)
     routes = {queue: route(db, queue) for queue in {task.queue for task in given}}
 
     def work(tx: Tx) -> list[TaskRef | None]:
@@ -112,6 +117,14 @@ def enqueue_many(
     return refs
 
 
+def put(tx: Tx, table: str, tasks: Sequence[NewTask]) -> list[int]:
+    """Put Tasks without a unique_key into a table inside the caller's transaction; their ids.
+
+    Whoever commits it rings the bell. Raises ParamsInvalid.
+    """
+    return [task_id for task_id in _insert_many(tx, table, tasks) if task_id is not None]
+
+
 def route(db: Database, queue: str) -> str:
     """The task table of a queue, remembered for two seconds; raises QueueUnknown, TableInvalid."""
     known = db.cache.get(queue)
@@ -125,16 +138,22 @@ def route(db: Database, queue: str) -> str:
 
 
 def _insert_alone(db: Database, table: str, task: NewTask) -> tuple[int | None, int | None]:
+    """Insert in a transaction of its own, and ring; a single statement can do both at once."""
+    alone = db.dialect.single_inserts and task.unique_key is None
+    ring = alone and db.bell.is_due(table)
+
     def work(tx: Tx) -> tuple[int | None, int | None]:
-        task_id = _insert(tx, table, task)
+        task_id = _insert(tx, table, task, ring=ring)
         return task_id, (_twin(tx, table, task) if task_id is None else None)
 
-    alone = db.dialect.single_inserts and task.unique_key is None
-    return db.run(work, again=False, alone=alone)
+    ids = db.run(work, again=False, alone=alone)
+    if not alone:
+        db.bell.ring(table)
+    return ids
 
 
-def _insert(tx: Tx, table: str, task: NewTask) -> int | None:
-    return tx.dialect.insert_task(tx, table, _row(task), (task.at, task.delay))
+def _insert(tx: Tx, table: str, task: NewTask, *, ring: bool = False) -> int | None:
+    return tx.dialect.insert_task(tx, table, _row(task), (task.at, task.delay), ring=ring)
 
 
 def _insert_many(tx: Tx, table: str, tasks: Sequence[NewTask]) -> list[int | None]:
@@ -172,7 +191,7 @@ def _row(task: NewTask) -> dict[str, Any]:
         "excl_key": task.excl_key,
         "tenant_id": task.tenant_id,
         "origin": task.origin,
-        "context": task.context,
+        "context": carried(task.context),
     }
 
 

@@ -6,29 +6,33 @@ here scans a table. What it says of a Task that waits is what the claim would fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from taskyard import servers
+from taskyard.access.caller import Caller
+from taskyard.access.permissions import Permission
+from taskyard.access.tenants import disabled
 from taskyard.core.durations import format_duration
 from taskyard.core.errors import HandlerUnknown, TaskUnknown
 from taskyard.core.lifecycle import Hold, TaskStatus
 from taskyard.db.database import Database, Tx
 from taskyard.db.listing import COUNT_CAP
-from taskyard.queues import Queue, list_queues
+from taskyard.queues import Queue, load_queues
 from taskyard.servers import SessionRow
 from taskyard.tasks.enqueue import TaskRef
 
 _TASK = """
-SELECT task_type, status, owner, server_id, hold, priority, excl_key, retry_count, error_msg,
-       {age} AS age, {due} AS due
+SELECT task_type, tenant_id, status, owner, server_id, hold, priority, excl_key, retry_count,
+       error_msg, {age} AS age, {due} AS due
   FROM {table} WHERE id = :id
 """
 
 _HOLDER = """
-SELECT id FROM {table} WHERE excl_key = :key AND owner IS NOT NULL AND id <> :id LIMIT 1
+SELECT id, tenant_id FROM {table}
+ WHERE excl_key = :key AND owner IS NOT NULL AND id <> :id LIMIT 1
 """
 
 _BUSY = """
@@ -46,24 +50,41 @@ SELECT COUNT(*) FROM (
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One check: whether it keeps the Task from running, what was found, and what to do."""
+    """One check: whether it keeps the Task from running, what was found, and what to do.
+
+    `first` marks the first that does: what to see to before anything else.
+    """
 
     check: str
     holds: bool
     text: str
     code: str = ""
     fix: str = ""
+    first: bool = False
 
 
-def explain(db: Database, ref: TaskRef) -> list[Reason]:
-    """Why a Task is not running, in the order in which things are decided; raises TaskUnknown.
+def explain(db: Database, caller: Caller, ref: TaskRef) -> list[Reason]:
+    """Why a Task is not running, in the order in which things are decided.
 
-    Where no reason `holds` it, the Task runs, has ended, or is about to be claimed.
+    Where no reason `holds` it, the Task runs, has ended, or is about to be claimed. Raises
+    TaskUnknown, also for a Task of a tenant that the caller does not see; NotAllowed.
     """
+    caller.require(Permission.TASKS_READ)
     task = db.read(partial(_read, ref=ref))
+    if not caller.sees(task["tenant_id"]):
+        raise TaskUnknown(str(ref))
     if task["status"] != TaskStatus.PENDING or task["owner"] is not None:
-        return [_state(task, ref)]
-    return list(_checks(db, ref, task))
+        return _marked([_state(task, ref)])
+    return _marked(_checks(db, caller, ref, task))
+
+
+def _marked(reasons: Iterable[Reason]) -> list[Reason]:
+    """The reasons, of which the first that holds says so."""
+    found = list(reasons)
+    at = next((number for number, reason in enumerate(found) if reason.holds), None)
+    if at is not None:
+        found[at] = replace(found[at], first=True)
+    return found
 
 
 def _read(tx: Tx, ref: TaskRef) -> dict[str, Any]:
@@ -81,10 +102,13 @@ def _state(task: dict[str, Any], ref: TaskRef) -> Reason:
     """The one answer for a Task that is not waiting."""
     where = task["server_id"] or "an unknown server"
     if task["owner"] is not None and task["status"] != TaskStatus.RUNNING:
-        return Reason("state", True, f"Its last attempt is still being stopped on {where}.")
+        text = f"Its last attempt is still being stopped on {where}."
+        fix = "Its handler has to end; handlers in isolation are killed, others can look at a flag."
+        return Reason("state", True, text, "TY318", fix)
     if task["status"] == TaskStatus.RUNNING and task["owner"] is None:
         fix = "Set its status to 0, or delete it."
-        return Reason("state", True, "Its status was set to 1 by SQL; nobody runs it.", fix=fix)
+        text = "Its status was set to 1 by SQL; nobody runs it."
+        return Reason("state", True, text, "TY319", fix)
     if task["status"] == TaskStatus.RUNNING:
         return Reason("state", False, f"It is running on {where}.")
     word = _WORDS.get(task["status"], f"at status {task['status']}, which is none")
@@ -96,14 +120,15 @@ def _state(task: dict[str, Any], ref: TaskRef) -> Reason:
 _WORDS = {int(status): status.name.lower() for status in TaskStatus}
 
 
-def _checks(db: Database, ref: TaskRef, task: dict[str, Any]) -> Iterator[Reason]:
-    yield _due(task)
-    if task["hold"] == Hold.TENANT_UNKNOWN:
-        yield Reason("tenant", True, "Its tenant_id names no tenant.")
-    queues = [queue for queue in list_queues(db) if queue.table_name == ref.table]
+def _checks(db: Database, caller: Caller, ref: TaskRef, task: dict[str, Any]) -> Iterator[Reason]:
+    yield _due(ref, task)
+    if task["tenant_id"] in db.read(disabled):
+        fix = f"`taskyard tenant enable {task['tenant_id']}`"
+        yield Reason("tenant", True, f'Tenant "{task["tenant_id"]}" is disabled.', "TY309", fix)
+    queues = [queue for queue in load_queues(db) if queue.table_name == ref.table]
     working = [queue for queue in queues if queue.enabled]
     yield _queue(ref, queues, working)
-    alive = [row for row in servers.list_servers(db) if row.alive and row.state == "live"]
+    alive = [row for row in servers.newest_sessions(db) if row.alive and row.state == "live"]
     pairs = [(q, row) for q in working for row in alive if q.server_id in ("", row.server_id)]
     if working:
         yield _server(working, alive, pairs)
@@ -112,14 +137,14 @@ def _checks(db: Database, ref: TaskRef, task: dict[str, Any]) -> Iterator[Reason
         yield _handler(task, alive, able)
         yield _worker(db.read(partial(_busy, table=ref.table)), able) if able else _nobody()
     if task["excl_key"] is not None:
-        yield db.read(partial(_key, ref=ref, key=task["excl_key"]))
+        yield db.read(partial(_key, caller=caller, ref=ref, key=task["excl_key"]))
     for queue in working:
         if queue.rate_limit is not None:
             yield db.read(partial(_rate, queue=queue))
     yield db.read(partial(_line, ref=ref, task=task))
 
 
-def _due(task: dict[str, Any]) -> Reason:
+def _due(ref: TaskRef, task: dict[str, Any]) -> Reason:
     if task["hold"] == Hold.TIME_UNREADABLE or task["age"] is None:
         fix = "Write YYYY-MM-DD HH:MM:SS (UTC) into schedule_time."
         return Reason("due", True, "Its schedule_time is no date that can be read.", "TY304", fix)
@@ -127,7 +152,8 @@ def _due(task: dict[str, Any]) -> Reason:
     if age >= 0:
         return Reason("due", False, f"It has been due for {format_duration(round(age, 1))}.")
     retry = f", for retry {task['retry_count']}" if task["retry_count"] else ""
-    return Reason("due", True, f"It is due in {format_duration(round(-age, 1))}{retry}.", "TY304")
+    text = f"It is due in {format_duration(round(-age, 1))}{retry}."
+    return Reason("due", True, text, "TY304", f"Wait, or `taskyard task run-now {ref}`.")
 
 
 def _queue(ref: TaskRef, queues: list[Queue], working: list[Queue]) -> Reason:
@@ -192,15 +218,21 @@ def _worker(busy: dict[tuple[str, str], int], able: list[tuple[Queue, SessionRow
 
 
 def _nobody() -> Reason:
-    return Reason("worker", True, "No server that has the handler works the queue.", "TY303")
+    text = "No server that has the handler works the queue."
+    fix = "Start a server with this handler, or enqueue it in a queue that such a server works."
+    return Reason("worker", True, text, "TY303", fix)
 
 
-def _key(tx: Tx, ref: TaskRef, key: str) -> Reason:
+def _key(tx: Tx, caller: Caller, ref: TaskRef, key: str) -> Reason:
     sql = _HOLDER.format(table=tx.dialect.quote(ref.table))
-    holder = tx.value(sql, key=key, id=ref.id)
-    if holder is None:
+    found = tx.one(sql, key=key, id=ref.id)
+    if found is None:
         return Reason("key", False, f'Nobody holds its key "{key}".')
-    return Reason("key", True, f'Task {ref.queue}/{holder} runs with its key "{key}".', "TY305")
+    holder, tenant = found
+    # Whose task of another tenant it is must not be told.
+    name = f"Task {ref.queue}/{holder}" if caller.sees(tenant) else "Another task"
+    fix = "It waits its turn; a cancel of the one that runs lets it go first."
+    return Reason("key", True, f'{name} runs with its key "{key}".', "TY305", fix)
 
 
 def _rate(tx: Tx, queue: Queue) -> Reason:
@@ -215,7 +247,8 @@ def _rate(tx: Tx, queue: Queue) -> Reason:
     if wait <= 0:
         return Reason("rate", False, f"The rate of {rate:g} a second is not reached.")
     text = f"The rate of {rate:g} a second is reached; the next may start in {wait:.1f} s."
-    return Reason("rate", True, text, "TY305")
+    fix = f"It waits its turn, or `taskyard queue set {queue.queue_name} --rate-limit N`."
+    return Reason("rate", True, text, "TY305", fix)
 
 
 def _line(tx: Tx, ref: TaskRef, task: dict[str, Any]) -> Reason:

@@ -1,44 +1,28 @@
-"""Manage: what people do to a Task that is there: find, wait for, cancel, retry.
+"""Manage: what people do to one Task: find, wait for, cancel, retry it.
 
-Owns these verbs. Listing is `runs/browse.py`'s and the lists' own; changing a Task by SQL instead
-is allowed and means the same (rulings 1.4, 3.1).
+Owns these verbs. What they change is `change.py`'s, the same over many Tasks is `bulk.py`'s.
+Listing is `browse.py`'s.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from taskyard.access.caller import Caller
 from taskyard.core.errors import DuplicateTask, NotNow, TaskFailed, TaskUnknown, WaitTimedOut
 from taskyard.core.lifecycle import TaskStatus
 from taskyard.core.payload import load_result
 from taskyard.db.database import Database, Tx
+from taskyard.tasks import change
 from taskyard.tasks.enqueue import TaskRef, route
 
 _STATE = (
     "SELECT status, owner, run_id, error_msg, retry_count, max_retries FROM {table} WHERE id = :id"
 )
-
-_CANCEL_PENDING = """
-UPDATE {table} SET status = 4, error_msg = :why, end_time = {now}, updated_at = {now}
- WHERE id = :id AND status = 0
-"""
-
-# The owner stays: only the Session that runs it clears it, when the handler has been stopped.
-_CANCEL_RUNNING = """
-UPDATE {table} SET status = 4, error_msg = :why, end_time = {now}, updated_at = {now}
- WHERE id = :id AND status = 1
-"""
-
-_RETRY = """
-UPDATE {table}
-   SET status = 0, retry_count = 0, crashes = 0, suspect = 0, hold = 0, error_msg = NULL,
-       end_time = NULL, origin = 'manual', schedule_time = {now}, updated_at = {now}
- WHERE id = :id AND status IN (2, 3, 4) AND owner IS NULL
-"""
-
 
 _TWIN = """
 SELECT twin.unique_key, twin.id FROM {table} AS t JOIN {table} AS twin
@@ -80,39 +64,34 @@ def state(db: Database, ref: TaskRef) -> State:
     return State(TaskStatus(row[0]), *row[1:])
 
 
-def cancel(db: Database, ref: TaskRef, why: str = "cancelled") -> State:
+def cancel(db: Database, caller: Caller, ref: TaskRef, why: str = "cancelled") -> State:
     """Cancel a Task: a pending one ends at once, a running one is stopped by its Server.
 
-    Raises NotNow when it has ended already.
+    Raises NotNow when it has ended already, TaskUnknown or NotAllowed.
     """
-
-    def work(tx: Tx) -> int:
-        values = {"id": ref.id, "why": why}
-        return _do(tx, _CANCEL_PENDING, ref, values) or _do(tx, _CANCEL_RUNNING, ref, values)
-
-    if not db.run(work):
-        found = state(db, ref)
-        raise NotNow("cancel", f"task {ref}", found.status.name.lower())
-    db.bell.ring(ref.table)
-    return state(db, ref)
+    return _change(db, ref, "cancel", lambda tx: change.cancel(tx, caller, ref, why))
 
 
-def retry(db: Database, ref: TaskRef) -> State:
+def retry(db: Database, caller: Caller, ref: TaskRef) -> State:
     """Run a Task again that has ended, all its attempts anew.
 
-    Raises NotNow when it has not ended, and DuplicateTask when a live one has its `unique_key` now.
+    Raises NotNow when it has not ended, DuplicateTask when a live one has its `unique_key` now,
+    TaskUnknown or NotAllowed.
     """
     try:
-        hit = db.run(lambda tx: _do(tx, _RETRY, ref, {"id": ref.id}))
+        return _change(db, ref, "retry", lambda tx: change.retry(tx, caller, ref))
     except Exception as error:
         if not db.dialect.is_duplicate(error):
             raise
-        raise _duplicate(db, ref) from error
-    if not hit:
-        found = state(db, ref)
-        raise NotNow("retry", f"task {ref}", found.status.name.lower())
-    db.bell.ring(ref.table)
-    return state(db, ref)
+        raise db.read(lambda tx: duplicate_in(tx, ref)) from error
+
+
+def run_now(db: Database, caller: Caller, ref: TaskRef) -> State:
+    """Make a pending Task due, however far off its `schedule_time` is.
+
+    Raises NotNow when it is not pending, TaskUnknown or NotAllowed.
+    """
+    return _change(db, ref, "run now", lambda tx: change.run_now(tx, caller, ref))
 
 
 def wait(db: Database, ref: TaskRef, timeout: float | None = None) -> Any:
@@ -133,6 +112,21 @@ def wait(db: Database, ref: TaskRef, timeout: float | None = None) -> Any:
         pause = min(pause * 1.5, 0.5)
 
 
+def duplicate_in(tx: Tx, ref: TaskRef) -> DuplicateTask:
+    """The error that tells which live Task has the `unique_key` of this one."""
+    key, twin = tx.one(_TWIN.format(table=tx.dialect.quote(ref.table)), id=ref.id) or ("", None)
+    return DuplicateTask(key, f"{ref.queue}/{twin}")
+
+
+def _change(db: Database, ref: TaskRef, verb: str, work: Callable[[Tx], bool]) -> State:
+    hit = db.run(work)
+    found = state(db, ref)
+    if not hit:
+        raise NotNow(verb, f"task {ref}", found.status.name.lower())
+    db.bell.ring(ref.table)
+    return found
+
+
 def _result(db: Database, ref: TaskRef, found: State) -> Any:
     if found.status is not TaskStatus.COMPLETED:
         raise TaskFailed(str(ref), found.status.name.lower(), found.error)
@@ -140,13 +134,3 @@ def _result(db: Database, ref: TaskRef, found: State) -> Any:
         lambda tx: tx.value("SELECT output FROM ty_runs WHERE id = :id", id=found.run_id)
     )
     return load_result(text)
-
-
-def _duplicate(db: Database, ref: TaskRef) -> DuplicateTask:
-    row = db.read(lambda tx: tx.one(_TWIN.format(table=tx.dialect.quote(ref.table)), id=ref.id))
-    key, twin = row or ("", None)
-    return DuplicateTask(key, f"{ref.queue}/{twin}")
-
-
-def _do(tx: Tx, sql: str, ref: TaskRef, values: dict[str, Any]) -> int:
-    return tx.execute(sql.format(table=tx.dialect.quote(ref.table), now=tx.dialect.now), **values)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, TaskStatus, decide
 from taskyard.db.database import Database, Tx
 from taskyard.db.rows import ClaimedRow, Ending
+from taskyard.runs import record
 from taskyard.servers import SessionRow, sessions
 from taskyard.tasks import settle
 
@@ -34,6 +36,13 @@ _OWNED = "SELECT id, fence, status, run_id FROM {table} WHERE owner = :owner"
 _STRAYS = """
 UPDATE {table} SET status = 0, error_msg = :why
  WHERE status = 1 AND owner IS NULL
+"""
+
+# The second condition is that of the partial index, which SQLite wants to read word for word.
+_LOST_TRACKED = """
+SELECT id FROM ty_runs
+ WHERE status = 'running' AND status <> 'completed'
+   AND session IN (SELECT session FROM ty_servers WHERE state = 'dead' AND kind = 'client')
 """
 
 _FIRST = -(2**63)
@@ -108,17 +117,8 @@ def release_forgotten(db: Database, place: settle.Place, forgotten: Mapping[int,
 
 def close_lost_tracked(db: Database) -> int:
     """Mark tracked code's Runs as lost whose process is dead; returns how many."""
-
-    def work(tx: Tx) -> int:
-        return tx.execute(
-            "UPDATE ty_runs SET status = 'lost', error = 'its process died',"
-            f" completed_at = {tx.dialect.utc_now}, updated_at = {tx.dialect.utc_now}"
-            " WHERE status = 'running' AND session IN"
-            " (SELECT session FROM ty_servers WHERE state = 'dead' AND kind = 'client')"
-        )
-
-    running = db.read(lambda tx: tx.value("SELECT 1 FROM ty_runs WHERE status = 'running' LIMIT 1"))
-    return db.run(work) if running else 0
+    lost = db.read(lambda tx: [row[0] for row in tx.all(_LOST_TRACKED)])
+    return sum(db.run(partial(record.lose_tracked, run_id=run_id)) for run_id in lost)
 
 
 def _rescue_owner(

@@ -35,7 +35,7 @@ UPDATE {table} SET status = CASE WHEN status = 1 THEN 0 ELSE status END, owner =
 
 # What the Run of an edited row takes from it: as much of it as the edit has left.
 _EDITED = """
-SELECT status AS task_status, task_type, origin, tenant_id, claimed_at, error_msg
+SELECT status AS task_status, task_type, origin, tenant_id, claimed_at, error_msg, context
   FROM {table} WHERE id = :id AND run_id = :run_id
 """
 
@@ -230,6 +230,7 @@ def _values(place: Place, ending: Ending, row: ClaimedRow | None) -> dict[str, A
         "status": RunStatus.CANCELLED.value,
         "origin": claimed.get("origin"),
         "tenant_id": claimed.get("tenant_id"),
+        "context": claimed.get("context"),
         "server_id": place.server_id,
         "session": place.session,
         "pid": ending.pid,

@@ -1,0 +1,1 @@
+"""API: the HTTP door: parse, call the verb, render."""

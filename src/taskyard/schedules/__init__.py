@@ -1,0 +1,1 @@
+"""Schedules: rules that enqueue Tasks when they are due."""

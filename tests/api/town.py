@@ -1,0 +1,211 @@
+"""Town: two tenants that are not to know of each other, and everybody who may ask.
+
+Owns the callers and the things that the tests from outside share. A town is made once for many
+requests; what a request changes is made for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from typing import Any
+from urllib.parse import quote
+
+from api.house import Client, House
+from conformance.spine import Spine, ended
+from taskyard import servers
+from taskyard.access import logins, tokens, users
+from taskyard.access.caller import LOCAL
+from taskyard.handlers import HandlerSpec
+from taskyard.tasks import manage
+
+OWN, OTHER, PLATFORM = "acme", "globex", ""
+TENANTS = {"own": OWN, "other": OTHER, "platform": PLATFORM}
+"""Whose a thing is, seen from the callers: all who have a tenant have OWN."""
+
+PASSWORD = "correct horse battery"
+REPORT = HandlerSpec("report", queue="mail", location="handlers.py:3")
+
+
+class Town:
+    """The callers by name, each a client; `advanced` has the setting advanced_permissions on."""
+
+    def __init__(self, url: str) -> None:
+        self.house = House(url)
+        self.advanced = House(url, advanced_permissions=True)
+        self.spine = Spine(url)
+        self.spine.queue("mail", "mail_tasks")
+        self.spine.queue("history", "history_tasks")
+        self.house.server("one", REPORT)
+        self.house.tenant(OWN)
+        self.house.tenant(OTHER)
+        self.names = count(1)
+        self.whose: dict[str, str] = {}
+        """The username of each caller."""
+        self.callers: dict[str, Client] = {}
+        self._add_users()
+        self._add_tokens()
+
+    def close(self) -> None:
+        with closing(self.spine.db), closing(self.advanced), closing(self.house):
+            pass
+
+    @property
+    def db(self) -> Any:
+        return self.house.db
+
+    def ask(self, who: str, method: str, path: str, body: Any = None) -> Any:
+        """An answer; whatever cookie came with it is forgotten."""
+        client = self.callers[who]
+        answer = client.ask(method, path, json=body, follow_redirects=False)
+        client.inner.cookies.clear()
+        return answer
+
+    def new_name(self, kind: str) -> str:
+        return f"{kind}-{next(self.names)}"
+
+    def _add_users(self) -> None:
+        for name in ("viewer", "operator", "tenant_admin"):
+            users.add_user(self.db, LOCAL, name, role=name, tenants=[OWN])
+        users.add_user(self.db, LOCAL, "granted", tenants=[OWN], grants=["monitoring"])
+        raw: dict[str, Any] = {"role": "tenant_admin", "grants": ["payload.raw"]}
+        users.add_user(self.db, LOCAL, "trusted", tenants=[OWN], **raw)
+        users.add_user(self.db, LOCAL, "monitor", role="monitor")
+        users.add_user(self.db, LOCAL, "root", role="superuser")
+        users.add_user(self.db, LOCAL, "gone", role="superuser")
+        users.add_user(self.db, LOCAL, "pat", tenants=[OWN], password=PASSWORD)
+        users.add_user(self.db, LOCAL, "nell", tenants=[OTHER])
+        users.add_user(self.db, LOCAL, "platon")
+
+    def _add_tokens(self) -> None:
+        for name in ("viewer", "operator", "tenant_admin", "trusted", "monitor", "root"):
+            self._add(name, name)
+        self._add("monitor on", "monitor", self.advanced)
+        self._add("granted on", "granted", self.advanced)
+        self._add("limited", "root", tenants=[OWN])
+        self._add("narrow", "root", scopes=["templates.write"])
+        self.callers["nobody"] = self.house.anon
+        self.callers["unknown"] = self.house.client(f"ty_{'a' * 8}_{'b' * 43}")
+        self._add("expired", "root")
+        self._end("expired", "expires_at = created_at")
+        self._add("revoked", "root")
+        tokens.revoke_token(self.db, LOCAL, self._public_id("revoked"))
+        self._add("disabled", "gone")
+        users.update_user(self.db, LOCAL, "gone", status=0)
+
+    def _add(self, who: str, username: str, house: House | None = None, **options: Any) -> None:
+        made = tokens.create_token(self.db, LOCAL, who, username=username, **options)
+        self.whose[who] = username
+        self.callers[who] = (house or self.house).client(made.text)
+
+    def _public_id(self, who: str) -> str:
+        sql = "SELECT public_id FROM ty_tokens WHERE name = :name"
+        return str(self.house.value(sql, name=who))
+
+    def _end(self, who: str, change: str) -> None:
+        sql = f"UPDATE ty_tokens SET {change} WHERE name = :name"
+        assert self.db.run(lambda tx: tx.execute(sql, name=who)) == 1
+
+
+class Things:
+    """One thing of a kind: its name as it stands in an address, of whom it is asked for."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self._runs = {whose: self._run(tenant) for whose, tenant in TENANTS.items()}
+
+    def fill(self, path: str, whose: str, who: str) -> str:
+        """The path with things in its places: of `whose`, or `who` asks ("self"), or "missing"."""
+        if "{task_id}" in path:
+            path = path.replace("{queue_name}", "mail")
+            if path.endswith("/retry"):
+                path = path.replace("{task_id}", "{ended_task}")
+        return re.sub(r"{(\w+)}", lambda place: self._one(place[1], whose, who), path)
+
+    def _one(self, name: str, whose: str, who: str) -> str:
+        if whose == "missing":
+            return MISSING[name]
+        make: Callable[[str, str], str] = getattr(self, name)
+        return quote(make(whose, who), safe="")
+
+    def run_id(self, whose: str, who: str) -> str:
+        return str(self._runs[whose])
+
+    id = run_id
+
+    def task_id(self, whose: str, who: str) -> str:
+        return str(self.town.spine.put("report", queue="mail", tenant_id=TENANTS[whose]))
+
+    def ended_task(self, whose: str, who: str) -> str:
+        ref = self.town.spine.ref("report", queue="mail", tenant_id=TENANTS[whose])
+        manage.cancel(self.town.db, LOCAL, ref)
+        return str(ref.id)
+
+    def queue_name(self, whose: str, who: str) -> str:
+        name = self.town.new_name("queue")
+        sql = "INSERT INTO queue_configs (queue_name, table_name) VALUES (:name, 'mail_tasks')"
+        self.town.db.run(lambda tx: tx.execute(sql, name=name))
+        return name
+
+    def queue_id(self, whose: str, who: str) -> str:
+        name = self.queue_name(whose, who)
+        return str(
+            self.town.house.value("SELECT id FROM queue_configs WHERE queue_name = :n", n=name)
+        )
+
+    def table(self, whose: str, who: str) -> str:
+        return "mail_tasks"
+
+    def server_id(self, whose: str, who: str) -> str:
+        name = self.town.new_name("server")
+        servers.register(self.town.db, name, name, lease=60.0, runners=1)
+        return name
+
+    def task_type(self, whose: str, who: str) -> str:
+        return "report"
+
+    def username(self, whose: str, who: str) -> str:
+        if whose == "self":
+            return self.town.whose[who]
+        name = self.town.new_name("user")
+        users.add_user(self.town.db, LOCAL, name, tenants=[TENANTS[whose]])
+        return name
+
+    def tenant_id(self, whose: str, who: str) -> str:
+        return TENANTS[whose]
+
+    def public_id(self, whose: str, who: str) -> str:
+        owner = {"own": "pat", "other": "nell", "platform": "platon"}.get(whose)
+        owner = owner or self.town.whose[who]
+        made = tokens.create_token(self.town.db, LOCAL, "spare", username=owner)
+        return made.token.public_id
+
+    def link(self, whose: str, who: str) -> str:
+        return logins.make_link(self.town.db, LOCAL, "pat")
+
+    def _run(self, tenant_id: str) -> int:
+        spine, place = self.town.spine, {"queue": "history", "table": "history_tasks"}
+        spine.put("report", queue="history", tenant_id=tenant_id)
+        [row] = spine.claim(1, known=frozenset({"report"}), **place)
+        spine.settle(ended(row, output='{"ok": true}'), **place)
+        return row.run_id
+
+
+MISSING = {
+    "id": "987654321",
+    "run_id": "987654321",
+    "task_id": "987654321",
+    "ended_task": "987654321",
+    "queue_id": "987654321",
+    "queue_name": "nowhere",
+    "table": "nowhere",
+    "server_id": "nowhere",
+    "task_type": "nothing",
+    "username": "noone",
+    "tenant_id": "nowhere",
+    "public_id": "aaaaaaaa",
+    "link": "nothing",
+}
+"""What there is not."""
