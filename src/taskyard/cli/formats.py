@@ -25,6 +25,9 @@ STATES = {
     "revoked": ("✗", "bright_black"),
     "paused": ("⏸", "yellow"),
     "quarantined": ("✗", "red"),
+    "started": ("✓", "green"),
+    "stopped": ("⏸", "yellow"),
+    "over": ("✓", "bright_black"),
     "open": ("✗", "red"),
     "acknowledged": ("◐", "yellow"),
     "resolved": ("✓", "green"),
@@ -100,6 +103,11 @@ def number(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def share(rate: Any) -> str:
+    """A share from 0 to 1 as a percentage; – for none."""
+    return "–" if rate is None else f"{rate:.1%}"
 
 
 def text(value: Any) -> str:

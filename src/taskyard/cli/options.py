@@ -56,8 +56,10 @@ def duration(text: str | None, option: str) -> float | None:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def moment(text: str | None, option: str, settings: Settings) -> datetime | None:
-    """Read an option that means a moment; without an offset, in `default_time_zone`."""
+def moment(
+    text: str | None, option: str, settings: Settings, zone: str | None = None
+) -> datetime | None:
+    """Read an option that means a moment; without an offset, in `zone` or `default_time_zone`."""
     if text is None:
         return None
     try:
@@ -70,7 +72,7 @@ def moment(text: str | None, option: str, settings: Settings) -> datetime | None
     if found.tzinfo is None:
         from zoneinfo import ZoneInfo
 
-        found = found.replace(tzinfo=ZoneInfo(settings.default_time_zone))
+        found = found.replace(tzinfo=ZoneInfo(zone or settings.default_time_zone))
     return found
 
 

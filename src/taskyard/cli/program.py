@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "task": Entry("task:app", "Add tasks; list, show, cancel and retry them."),
         "run": Entry("run:app", "The history of what ran: list, show, log, watch."),
         "queue": Entry("queue:app", "Queues: create, change, pause, delete."),
+        "schedule": Entry("schedule:app", "Schedules: rules that enqueue tasks when they are due."),
         "stats": Entry("stats:app", "How much ran, how it went, how long it took."),
         "server": Entry("server:app", "Servers: who is alive; drain one."),
         "handler": Entry("handler:app", "Handlers: list and show them; test one without a queue."),

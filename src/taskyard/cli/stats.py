@@ -34,7 +34,7 @@ COLUMNS = (
     Column("failed", show=formats.number, right=True),
     Column("timeout", show=formats.number, right=True),
     Column("lost", show=formats.number, right=True),
-    Column("success_rate", "success", lambda rate: _percent(rate), right=True),
+    Column("success_rate", "success", formats.share, right=True),
     Column("p50", show=formats.took, right=True),
     Column("p95", show=formats.took, right=True),
 )
@@ -81,7 +81,7 @@ def _lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
         ("from", figures["from"].isoformat()),
         ("to", figures["to"].isoformat()),
         *((name, formats.number(figures[name])) for name in counts),
-        ("success rate", _percent(figures["success_rate"])),
+        ("success rate", formats.share(figures["success_rate"])),
         ("took", _times(figures["execution_time"])),
         ("waited", _times(figures["wait_time"])),
         ("running now", formats.number(figures["running"])),
@@ -90,7 +90,3 @@ def _lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _times(figures: dict[str, Any]) -> str:
     return ", ".join(f"{name} {formats.took(figures[name])}" for name in ("p50", "p95", "p99"))
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.1%}"

@@ -638,7 +638,7 @@ class ScheduleUnknown(TaskyardError):
     def __init__(self, schedule: str, known: Iterable[str] = ()) -> None:
         super().__init__(
             f'There is no schedule "{schedule}".{did_you_mean(schedule, known)}',
-            "Look into ty_schedules, by its name and tenant_id.",
+            "`taskyard schedule list` lists them.",
             schedule=schedule,
         )
 
