@@ -17,7 +17,7 @@ from taskyard import servers
 from taskyard.access import audit, tenants
 from taskyard.access.caller import LOCAL, Caller
 from taskyard.access.permissions import ROLES, Role
-from taskyard.alerts import channels, check, incidents, readings, rules, telling
+from taskyard.alerts import channels, check, incidents, readings, rules, sending, telling
 from taskyard.alerts.check import RULES_AT_START
 from taskyard.alerts.incident import Incident, State
 from taskyard.alerts.preview import preview_rule
@@ -764,14 +764,23 @@ def test_a_listed_host_is_allowed(watch: Watch) -> None:
 
 
 def test_a_message_is_of_the_channels_tenant_only(watch: Watch) -> None:
-    """Who may enqueue by SQL must not have others' incidents sent to him."""
+    """Who may enqueue by SQL or API must not have others' incidents sent, to nobody."""
     one = opened(watch)
     tenants.create_tenant(watch.db, LOCAL, "acme")
     theirs = watch.channel("theirs", tenant_id="acme")
-    settings = Settings()
-    told = telling.send(watch.db, settings, theirs, "opened", [one.id], "msg_1")
-    assert told == {"sent": False, "why": "its incidents are gone"}
-    assert telling.send(watch.db, settings, 987, "opened", [one.id], "msg_1")["sent"] is False
+    gone = {"sent": False, "why": "the channel was removed meanwhile"}
+    send = partial(
+        sending.send,
+        watch.db,
+        Settings(),
+        event="opened",
+        delivery="msg_1",
+        incident_ids=[one.id],
+    )
+    assert send(tenant_id="", channel_id=theirs) == gone
+    assert send(tenant_id="", channel_id=987) == gone
+    told = send(tenant_id="acme", channel_id=theirs)
+    assert told == {"sent": False, "why": "what it is about is gone, or goes on"}
 
 
 # --- the past ------------------------------------------------------------------------------------

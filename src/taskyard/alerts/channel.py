@@ -177,15 +177,20 @@ def valid_settings(
     return found
 
 
-def _recipients(name: str, value: Any, allowed: Allowed) -> list[str]:
+def recipients(what: str, field_: str, value: Any) -> list[str]:
+    """Addresses of people as they are kept; `what` names the thing in errors (AlertInvalid)."""
     words = [value] if isinstance(value, str) else value
     sound = isinstance(words, list | tuple) and 0 < len(words) <= _MOST_RECIPIENTS
     if not sound:
-        raise AlertInvalid(thing(name), "to", "it is no list of addresses", _FIXES["to"])
+        raise AlertInvalid(what, field_, "it is no list of addresses", _FIXES["to"])
     for word in words:
         if not isinstance(word, str) or not _ADDRESS.fullmatch(word):
-            raise AlertInvalid(thing(name), "to", f"{word!r:.80} is no address", _FIXES["to"])
+            raise AlertInvalid(what, field_, f"{word!r:.80} is no address", _FIXES["to"])
     return list(dict.fromkeys(words))
+
+
+def _recipients(name: str, value: Any, allowed: Allowed) -> list[str]:
+    return recipients(thing(name), "to", value)
 
 
 def _webhook_url(name: str, value: Any, allowed: Allowed) -> str:

@@ -75,8 +75,6 @@ _TOLD = """
 UPDATE ty_incidents SET notified_at = {now}, messages = messages + :channels WHERE id = :id
 """
 
-_CHANNELS = "SELECT id FROM ty_channels WHERE tenant_id = :tenant_id AND status = 1 ORDER BY id"
-
 
 @dataclass(slots=True)
 class Judged:
@@ -253,6 +251,8 @@ def _findings(look: Look, rule: Rule, state: str | None) -> tuple[list[Finding],
             missed = readings.missed_fires(db)
             counts = {str(one["schedule_id"]): one["missed"] for one in missed}
             return judge.missed_fires(rule, before, missed, now), orjson.dumps(counts).decode()
+        case RuleKind.BATCH_FINISHED:
+            return [], None  # whoever ends a batch tells it (`telling.tell_batch`)
 
 
 def _over(look: Look, rule: Rule, active: Sequence[Incident]) -> set[str]:
@@ -336,8 +336,7 @@ def _values(finding: Finding, now: datetime) -> dict[str, Any]:
 
 def _tell(tx: Tx, db: Database, rule: Rule, event: Event, incident_ids: Sequence[int]) -> None:
     """Have the channels of a rule told, in this very transaction."""
-    known = [row[0] for row in tx.all(_CHANNELS, tenant_id=rule.tenant_id)]
-    channels = [c for c in known if rule.channels is None or c in rule.channels]
+    channels = telling.channels_of(tx, rule)
     for channel_id in channels:
         telling.enqueue_message(
             db, channel_id, event.value, incident_ids, rule.tenant_id, connection=tx.connection

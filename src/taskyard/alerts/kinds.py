@@ -32,6 +32,7 @@ class RuleKind(StrEnum):
     SCHEDULE_LATE = "schedule_late"
     SCHEDULE_MISSED = "schedule_missed"
     PRUNE_BEHIND = "prune_behind"
+    BATCH_FINISHED = "batch_finished"
 
 
 Read = Callable[[Any], Any]
@@ -231,6 +232,19 @@ KINDS: dict[RuleKind, Kind] = {
         filters=(),
         platform=True,
         seldom=True,
+    ),
+    RuleKind.BATCH_FINISHED: Kind(
+        "A batch has ended; people are told at once, and no incident is opened.",
+        "it is told",
+        {
+            "outcome": Setting(
+                "`any`: whatever it came to; `failed`: it failed, or some of its items did.",
+                word("any", "failed"),
+                "any",
+            )
+        },
+        filters=("task_type", "tenant_id"),
+        states=False,
     ),
 }
 """All there is to watch."""

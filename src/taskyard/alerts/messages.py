@@ -19,6 +19,7 @@ from taskyard.alerts.incident import Incident
 from taskyard.alerts.judge import Event
 from taskyard.alerts.kinds import KINDS, RuleKind
 from taskyard.core.payload import cut_error, mask_url
+from taskyard.db.listing import utc
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -101,6 +102,26 @@ def of_test(channel: Channel, settings: Settings) -> Message:
     }
     data = {"event": "test", "channel": {"id": channel.id, "name": channel.name}}
     return _message("channel.test", title, "test", facts, data, Mood.PLAIN)
+
+
+def of_batch(batch: Mapping[str, Any], settings: Settings) -> Message:
+    """The message that a batch (a row of `ty_batches`) has ended."""
+    failed = batch["status"] == "failed" or batch["failed_count"] > 0
+    ended = {"failed": "failed", "cancelled": "was cancelled"}.get(batch["status"], "has completed")
+    some = f" with {batch['failed_count']} failed" if batch["failed_count"] else ""
+    title = f"batch {batch['name'] or batch['id']} {ended}{some}"
+    counts = ("total_count", "success_count", "failed_count", "skipped_count")
+    shown = {
+        **{name: batch[name] for name in ("id", "name", "task_type", "status", "tenant_id")},
+        **{name: batch[name] for name in counts},
+        "created_by": batch["created_by"],
+        "started_at": _time(utc(batch["started_at"]), settings),
+        "completed_at": _time(utc(batch["completed_at"]), settings),
+        "link": _link(settings, f"/batches/{batch['id']}"),
+    }
+    facts = {"title": title, "batch": shown, "failed": failed}
+    mood = Mood.BAD if failed else Mood.GOOD
+    return _message("batch.finished", title, "batch", facts, {"batch": shown}, mood)
 
 
 # --- facts ----------------------------------------------------------------------------------------

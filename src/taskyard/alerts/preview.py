@@ -18,7 +18,7 @@ from typing import Any
 
 from taskyard.access.caller import PLATFORM, Caller
 from taskyard.access.permissions import Permission
-from taskyard.alerts import readings, rules
+from taskyard.alerts import readings, rules, telling
 from taskyard.alerts.check import PRUNE
 from taskyard.alerts.judge import subject_of
 from taskyard.alerts.kinds import DAY, RuleKind
@@ -50,6 +50,11 @@ SELECT id FROM ty_runs
 _SESSIONS = """
 SELECT server_id, {started}, {beat}, state, {until}
   FROM ty_servers WHERE kind = 'server' ORDER BY server_id, started_at, session
+"""
+
+_BATCHES = """
+SELECT id, task_type, tenant_id, status, failed_count, {ended} AS ended_at FROM ty_batches
+ WHERE completed_at >= {since} ORDER BY id DESC LIMIT :most
 """
 
 _MONITORED = """
@@ -139,6 +144,8 @@ def _spans(db: Database, rule: Rule, now: datetime) -> tuple[Spans | None, str |
             return _lost(db, rule, now), None
         case RuleKind.SCHEDULE_LATE | RuleKind.SCHEDULE_MISSED:
             return None, "The past does not tell when schedules were late or missed a fire."
+        case RuleKind.BATCH_FINISHED:
+            return _ended_batches(db, rule), None
 
 
 def _failed(db: Database, rule: Rule, now: datetime) -> tuple[dict[str, list[Failure]], str | None]:
@@ -277,6 +284,19 @@ def _waits(db: Database, rule: Rule, now: datetime) -> Spans:
         if peak > rule.settings["longer_than"]:
             spans.setdefault(queue, []).append((start, start + _STEP))
     return spans
+
+
+def _ended_batches(db: Database, rule: Rule) -> Spans:
+    """The moment at which each batch ended."""
+    sql = _BATCHES.format(
+        ended=db.dialect.epoch("completed_at"), since=db.dialect.utc_after("-(:back)")
+    )
+    rows = db.read(lambda tx: tx.rows(sql, back=BACK, most=_MOST_RUNS))
+    return {
+        str(row["id"]): [(float(row["ended_at"]), float(row["ended_at"]))]
+        for row in rows
+        if telling.is_meant(rule, row)
+    }
 
 
 def _lost(db: Database, rule: Rule, now: datetime) -> Spans:

@@ -69,8 +69,14 @@ SELECT server_id, state, {beat} AS beat_at, {until} AS lease_until
 
 def clock(db: Database) -> datetime:
     """The database's clock."""
-    sql = f"SELECT {db.dialect.epoch(db.dialect.utc_now)}"
-    return datetime.fromtimestamp(float(db.read(lambda tx: tx.value(sql))), UTC)
+    return db.read(moment)
+
+
+def moment(tx: Tx) -> datetime:
+    """The database's clock, in a transaction."""
+    return datetime.fromtimestamp(
+        float(tx.value(f"SELECT {tx.dialect.epoch(tx.dialect.utc_now)}")), UTC
+    )
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -182,6 +182,13 @@ def enabled(tx: Tx) -> list[tuple[Rule, str | None]]:
     return [(of_row(row), state) for row, state in zip(rows, states, strict=True)]
 
 
+def of_kind(tx: Tx, kind: RuleKind) -> list[Rule]:
+    """The enabled rules of a kind."""
+    columns = ", ".join(COLUMNS)
+    sql = f"SELECT {columns} FROM ty_alert_rules WHERE status = 1 AND kind = :kind ORDER BY id"
+    return [of_row(row) for row in tx.rows(sql, kind=kind.value)]
+
+
 def values_of(name: str, kind: str, tenant_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """All columns of a rule to be, as values. Raises AlertInvalid."""
     name = rules_.valid_name(name)

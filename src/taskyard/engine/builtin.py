@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from taskyard.context import Context
 from taskyard.core.errors import MissingExtra, Undeliverable
 from taskyard.core.lifecycle import RetryPolicy
 from taskyard.handlers import Handler, HandlerOptions, Never, Registry
@@ -24,12 +25,28 @@ def prune() -> dict[str, Any]:
     return prune_handler(db, settings.retention)
 
 
-def notify(channel_id: int, event: str, incident_ids: list[int], delivery: str) -> dict[str, Any]:
-    """Tell a channel of incidents."""
-    from taskyard.alerts.telling import send
+def notify(
+    ctx: Context,
+    event: str,
+    delivery: str,
+    channel_id: int | None = None,
+    incident_ids: list[int] | None = None,
+    batch_id: int | None = None,
+) -> dict[str, Any]:
+    """Tell people of incidents, or of the end of a batch."""
+    from taskyard.alerts.sending import send
 
     settings, db = _here()
-    return send(db, settings, channel_id, event, incident_ids, delivery)
+    return send(
+        db,
+        settings,
+        ctx.tenant_id,
+        event,
+        delivery,
+        channel_id=channel_id,
+        incident_ids=incident_ids or (),
+        batch_id=batch_id,
+    )
 
 
 def _here() -> tuple[Settings, Database]:
