@@ -135,6 +135,37 @@ GET /api/v1/handlers/{task_type}
     -                   401   200   200   200   200   403   200   200   200   403   200
     missing             401   404   404   404   404   403   404   404   404   403   404
 
+GET /api/v1/schedules
+POST /api/v1/schedules/preview
+    -                   401   200   200   200   200   403   403   200   200   403   200
+GET /api/v1/schedules/{schedule_id}
+GET /api/v1/schedules/{schedule_id}/next
+    own                 401   200   200   200   200   403   403   200   200   403   200
+    other               401   404   404   404   404   403   403   404   404   403   200
+    platform            401   404   404   404   404   403   403   404   404   403   200
+    missing             401   404   404   404   404   403   403   404   404   403   404
+POST /api/v1/schedules
+    own                 401   403   403   201   201   403   403   403   201   403   201
+    other               401   403   403   403   403   403   403   403   403   403   201
+    platform            401   403   403   403   403   403   403   403   403   403   201
+PATCH /api/v1/schedules/{schedule_id}
+POST /api/v1/schedules/{schedule_id}/start
+POST /api/v1/schedules/{schedule_id}/stop
+    own                 401   403   403   200   200   403   403   403   200   403   200
+    other               401   403   403   404   404   403   403   403   404   403   200
+    platform            401   403   403   404   404   403   403   403   404   403   200
+    missing             401   403   403   404   404   403   403   403   404   403   404
+DELETE /api/v1/schedules/{schedule_id}
+    own                 401   403   403   204   204   403   403   403   204   403   204
+    other               401   403   403   404   404   403   403   403   404   403   204
+    platform            401   403   403   404   404   403   403   403   404   403   204
+    missing             401   403   403   404   404   403   403   403   404   403   404
+POST /api/v1/schedules/{schedule_id}/trigger
+    own                 401   403   201   201   201   403   403   403   201   403   201
+    other               401   403   404   404   404   403   403   403   404   403   201
+    platform            401   403   404   404   404   403   403   403   404   403   201
+    missing             401   403   404   404   404   403   403   403   404   403   404
+
 GET /api/v1/users
 GET /api/v1/audit
 GET /api/v1/audit/verify
@@ -278,6 +309,11 @@ def _queue(town: Town, whose: str, who: str) -> dict[str, Any]:
     return {"queue_name": town.new_name("queue"), "table_name": "mail_tasks"}
 
 
+def _schedule(town: Town, whose: str, who: str) -> dict[str, Any]:
+    made = {"task_type": "report", "cron_expression": "@daily", "tenant_id": TENANTS[whose]}
+    return {"name": town.new_name("schedule"), **made}
+
+
 _BODIES = {
     "POST /admin/queue/create": _queue,
     "PUT /admin/queue/update": lambda *_: {"max_workers": 7},
@@ -288,6 +324,9 @@ _BODIES = {
     "POST /api/v1/tasks": _task,
     "POST /api/v1/tasks/bulk": _tasks,
     "POST /api/v1/bulk": _bulk,
+    "POST /api/v1/schedules": _schedule,
+    "POST /api/v1/schedules/preview": lambda *_: {"cron_expression": "0 2 * * *"},
+    "PATCH /api/v1/schedules/{schedule_id}": lambda *_: {"timeout": 60},
     "POST /api/v1/users": lambda town, *_: {"username": town.new_name("user"), "tenants": [OTHER]},
     "PATCH /api/v1/users/{username}": lambda *_: {"role": "operator"},
     "POST /api/v1/users/{username}/password": lambda *_: {"password": PASSWORD},

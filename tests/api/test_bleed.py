@@ -24,6 +24,7 @@ from taskyard.api.route import DeclaredRoute
 from taskyard.core.lifecycle import Kind
 from taskyard.db.rows import ClaimedRow
 from taskyard.runs import logs, progress, rollups
+from taskyard.schedules.manage import create_schedule, trigger_schedule
 from taskyard.tasks import manage
 
 WORDS = {OWN: "ownword", OTHER: "canary"}
@@ -62,6 +63,7 @@ class Past:
                     "id": str(live.run_id),
                     "task_id": str(waiting),
                 }
+        self._schedule(tenant_id)
         rollups.count_ended(self.town.db)
 
     def _people(self, tenant_id: str, word: str) -> None:
@@ -77,6 +79,19 @@ class Past:
             "task_type": "report",
             "link": "nothing",
         }
+
+    def _schedule(self, tenant_id: str) -> None:
+        word = WORDS[tenant_id]
+        fields = {
+            "name": f"nightly {word} {next(self.town.names)}",
+            "task_type": f"type.{word}",
+            "task_params": {"word": word, "password": f"secret of {word}"},
+            "cron_expression": "0 2 * * *",
+            "tenant_id": tenant_id,
+        }
+        made = create_schedule(self.town.db, LOCAL, fields)
+        trigger_schedule(self.town.db, LOCAL, made["id"])
+        self.names[tenant_id]["schedule_id"] = str(made["id"])
 
     def _put(self, tenant_id: str, queue: str, task_type: str, **task: Any) -> int:
         word, number = WORDS[tenant_id], next(self.town.names)
@@ -145,7 +160,7 @@ def _value(schema: object, text: str) -> str:
     return str(schema.get("enum", [text])[0])
 
 
-_NO_FILTER = ("limit", "offset", "cursor", "sort", "include", "format", "from", "to")
+_NO_FILTER = ("limit", "count", "offset", "cursor", "sort", "include", "format", "from", "to")
 
 
 def ways(endpoint: Endpoint) -> Iterator[dict[str, str]]:
@@ -207,6 +222,9 @@ OWN_IS_SHOWN = (
     "/runs/export?include=payload,output,error",
     "/runs?include=error&status=failed",
     "/runs?include=payload,output&status=completed",
+    "/schedules",
+    "/schedules?q=nightly&sort=-next_fire_at",
+    "/schedules/{schedule_id}",
     "/stats/top?by=queue",
     "/stats/top?by=task_type",
     "/stats/series?metric=runs&by=queue",

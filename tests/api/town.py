@@ -19,6 +19,7 @@ from taskyard import servers
 from taskyard.access import logins, tokens, users
 from taskyard.access.caller import LOCAL
 from taskyard.handlers import HandlerSpec
+from taskyard.schedules.manage import create_schedule
 from taskyard.tasks import manage
 
 OWN, OTHER, PLATFORM = "acme", "globex", ""
@@ -163,6 +164,11 @@ class Things:
         servers.register(self.town.db, name, name, lease=60.0, runners=1)
         return name
 
+    def schedule_id(self, whose: str, who: str) -> str:
+        rule = {"name": self.town.new_name("schedule"), "cron_expression": "@daily"}
+        fields = rule | {"task_type": "report", "tenant_id": TENANTS[whose]}
+        return str(create_schedule(self.town.db, LOCAL, fields)["id"])
+
     def task_type(self, whose: str, who: str) -> str:
         return "report"
 
@@ -202,6 +208,7 @@ MISSING = {
     "queue_name": "nowhere",
     "table": "nowhere",
     "server_id": "nowhere",
+    "schedule_id": "987654321",
     "task_type": "nothing",
     "username": "noone",
     "tenant_id": "nowhere",

@@ -7,6 +7,7 @@ request goes through it is `route.py`'s, what OpenAPI tells of it `told.py`'s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -20,13 +21,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PREFIX = "/api/v1"
 
+_KIND = re.compile(r":int}")
+
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One route as it was declared; see `Options` for the last ones."""
+    """One route as it was declared; see `Options` for the last ones.
+
+    `pattern` is its path with the kinds of its parameters (`{id:int}`), where another address
+    stands beside it (`things/preview` beside `things/{id:int}`).
+    """
 
     method: str
     path: str
+    pattern: str
     function: Callable[..., Any]
     rule: Rule
     tag: str
@@ -127,7 +135,8 @@ class Noun:
         def declare(function: F) -> F:
             endpoint = Endpoint(
                 method=method,
-                path=self.prefix + path,
+                path=self.prefix + _KIND.sub("}", path),
+                pattern=self.prefix + path,
                 function=function,
                 rule=rule,
                 tag=self.tag,

@@ -31,7 +31,7 @@ from taskyard.core.errors import TaskyardError
 def route_of(endpoint: Endpoint, site: Site) -> APIRoute:
     """The route that serves an endpoint."""
     return DeclaredRoute(
-        endpoint.path,
+        endpoint.pattern,
         _callable(endpoint),
         declared=endpoint,
         site=site,

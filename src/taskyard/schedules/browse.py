@@ -136,13 +136,16 @@ def preview(
 ) -> list[dict[str, Any]]:
     """The instants at which a Schedule of these fields would fire, later than `after` (now).
 
-    Only its rule is asked for; an interval counts from `after`. Raises ScheduleInvalid or
+    Only its rule is asked for; an interval counts from `after`, which is in its zone where it has
+    no offset. Raises ScheduleInvalid or
     CronInvalid naming the field, QueryInvalid or NotAllowed.
     """
     caller.require(Permission.SCHEDULES_READ)
     _check_count(count)
     definition = read({"name": "preview", "task_type": "preview", **fields}, time_zone)
     start = after or datetime.now(UTC)
+    if start.tzinfo is None:
+        start = start.replace(tzinfo=cron.read_zone(definition.time_zone))
     return _fires(definition, start, start, count)
 
 
