@@ -113,7 +113,7 @@ def test_a_foreign_page_changes_nothing(
     # Asked by a page of ours it is done, or nothing was proved; signing out would end the browser.
     ours = signed_in(town) if str(row).startswith(SIGN_IN) else browser
     assert ours.ask(row.method, path, json=body, headers=HERE).status_code < 300
-    assert everything(town) != before
+    assert (everything(town) == before) is row.path.endswith("/preview")
 
 
 @pytest.mark.parametrize("row", [r for r in CHANGES if not str(r).startswith(SIGN_IN)], ids=str)

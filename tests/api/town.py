@@ -123,6 +123,8 @@ class Things:
             path = path.replace("{queue_name}", "mail")
             if path.endswith("/retry"):
                 path = path.replace("{task_id}", "{ended_task}")
+        if path.endswith("/start"):
+            path = path.replace("{schedule_id}", "{stopped_schedule}")
         return re.sub(r"{(\w+)}", lambda place: self._one(place[1], whose, who), path)
 
     def _one(self, name: str, whose: str, who: str) -> str:
@@ -164,10 +166,13 @@ class Things:
         servers.register(self.town.db, name, name, lease=60.0, runners=1)
         return name
 
-    def schedule_id(self, whose: str, who: str) -> str:
+    def schedule_id(self, whose: str, who: str, status: int = 1) -> str:
         rule = {"name": self.town.new_name("schedule"), "cron_expression": "@daily"}
-        fields = rule | {"task_type": "report", "tenant_id": TENANTS[whose]}
-        return str(create_schedule(self.town.db, LOCAL, fields)["id"])
+        fields = {"task_type": "report", "tenant_id": TENANTS[whose], "status": status}
+        return str(create_schedule(self.town.db, LOCAL, rule | fields)["id"])
+
+    def stopped_schedule(self, whose: str, who: str) -> str:
+        return self.schedule_id(whose, who, 0)
 
     def task_type(self, whose: str, who: str) -> str:
         return "report"
@@ -209,6 +214,7 @@ MISSING = {
     "table": "nowhere",
     "server_id": "nowhere",
     "schedule_id": "987654321",
+    "stopped_schedule": "987654321",
     "task_type": "nothing",
     "username": "noone",
     "tenant_id": "nowhere",
