@@ -28,11 +28,16 @@ V1 = "/api/v1"
 class House:
     """The API of one database."""
 
-    def __init__(self, url: str, *, no_auth: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, url: str, *, no_auth: bool = False, live: bool = False, **settings: Any
+    ) -> None:
+        """`live` leaves the stream of events open: a client here waits for the end of an answer."""
         self.settings = Settings(database_url=url, **settings)
         self.db = open_database(self.settings)
         self.site = Site(self.settings, self.db, no_auth=no_auth)
         self.app = build(self.site)
+        if not live:
+            self.site.listeners.close()
         self._stack = ExitStack()
         self.anon = self.client()
         """Whoever has not signed in."""

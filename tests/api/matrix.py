@@ -49,6 +49,7 @@ GET /api/v1/roles
 GET /api/v1/tenants
 GET /api/v1/tokens
 GET /api/v1/suggest?field=task_type
+GET /api/v1/events
     -                   401   200   200   200   200   200   200   200   200   200   200
 
 POST /api/v1/login
@@ -233,9 +234,6 @@ POST /admin/task/create?table={table}
     -                   401   403   200   200   200   403   403   403   200   403   200
     missing             401   403   404   404   404   403   403   403   404   403   404
 """
-
-ENDLESS = ("/api/v1/events",)
-"""What goes on for as long as one listens."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 

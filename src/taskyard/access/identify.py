@@ -58,11 +58,14 @@ class _Found:
     closed: frozenset[str]
 
 
-def caller_of_token(db: Database, text: str, visitor: Visitor, *, advanced: bool) -> Caller:
+def caller_of_token(
+    db: Database, text: str, visitor: Visitor, *, advanced: bool, touch: bool = True
+) -> Caller:
     """The Caller who shows this token (`ty_…`).
 
-    `advanced` is the setting `advanced_permissions`. Raises NotSignedIn (no such token) or
-    TokenEnded (the right one, but revoked, run out, or of a disabled user).
+    `advanced` is the setting `advanced_permissions`; `touch` has it written down that it was used.
+    Raises NotSignedIn (no such token) or TokenEnded (the right one, but revoked, run out, or of a
+    disabled user).
     """
     parts = parts_of(text)
     if parts is None:
@@ -73,13 +76,15 @@ def caller_of_token(db: Database, text: str, visitor: Visitor, *, advanced: bool
         raise NotSignedIn("There is no such token.")
     if (ended := _end_of(found)) is not None:
         raise TokenEnded(public_id, ended)
-    if found.row["stale"]:
+    if found.row["stale"] and touch:
         db.run(partial(_touch, sql=_TOUCH_ID, key=found.row["token_id"]))
     return _limited(_caller(found, visitor, advanced), found.row)
 
 
-def caller_of_session(db: Database, key: str, visitor: Visitor, *, advanced: bool) -> Caller:
-    """The Caller whose session has this key; `advanced` as for `caller_of_token`.
+def caller_of_session(
+    db: Database, key: str, visitor: Visitor, *, advanced: bool, touch: bool = True
+) -> Caller:
+    """The Caller whose session has this key; the others as for `caller_of_token`.
 
     Raises NotSignedIn: no such session, or it has ended.
     """
@@ -87,7 +92,7 @@ def caller_of_session(db: Database, key: str, visitor: Visitor, *, advanced: boo
     found = db.read(partial(_find_session, hashed=hashed))
     if found is None or found.owner.status != 1:
         raise NotSignedIn("Your session has ended.")
-    if found.row["stale"]:
+    if found.row["stale"] and touch:
         db.run(partial(_touch, sql=_TOUCH_KEY, key=hashed))
     return _caller(found, visitor, advanced)
 

@@ -105,20 +105,29 @@ def visitor_of(request: Request) -> Visitor:
     )
 
 
+def still(ask: Ask) -> Caller:
+    """Who asks, looked up again: for what goes on after it was let in.
+
+    That does not count as a use of the token or session. Raises NotSignedIn or TokenEnded.
+    """
+    return _caller(ask.site, ask.request, touch=False)
+
+
 # --- who ------------------------------------------------------------------------------------------
 
 _NOBODY = Caller("", "nobody", frozenset(), frozenset())
 
 
-def _caller(site: Site, request: Request) -> Caller:
-    advanced = site.settings.advanced_permissions
+def _caller(site: Site, request: Request, *, touch: bool = True) -> Caller:
+    visitor = visitor_of(request)
+    options = {"advanced": site.settings.advanced_permissions, "touch": touch}
     if token := bearer(request):
-        return caller_of_token(site.db, token, visitor_of(request), advanced=advanced)
+        return caller_of_token(site.db, token, visitor, **options)
     if key := request.cookies.get(COOKIE):
-        return caller_of_session(site.db, key, visitor_of(request), advanced=advanced)
+        return caller_of_session(site.db, key, visitor, **options)
     if site.no_auth:
         _check_bare(site.settings, request)
-        return _anybody(visitor_of(request))
+        return _anybody(visitor)
     raise NotSignedIn
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -129,8 +129,8 @@ def render(ask: Ask, endpoint: Endpoint, value: Any) -> Response:
 
 def _if_changed(ask: Ask, response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "private, no-cache")
-    if response.status_code != 200 or isinstance(response, StreamingResponse):
-        return response
+    if response.status_code != 200 or "content-length" not in response.headers:
+        return response  # what is sent part by part is not kept to be compared
     tag = f'"{hashlib.blake2b(response.body, digest_size=12).hexdigest()}"'
     known = ask.request.headers.get("if-none-match", "")
     if tag in {part.strip().removeprefix("W/") for part in known.split(",")} or known == "*":

@@ -48,7 +48,7 @@ def serve(settings: Settings, *, no_auth: bool, listener: socket.socket | None =
     if no_auth:
         logger.warning("nobody has to sign in: whoever reaches this machine may do everything")
     try:
-        Server(config(site)).run(sockets=[bound])
+        Server(site).run(sockets=[bound])
     finally:
         opening.stop()
         site.db.close()
@@ -96,7 +96,16 @@ class Opening:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which ends with code 0 where it was asked to end."""
+    """uvicorn, which ends with code 0 where it was asked to end, and waits for no listener."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(config(site))
+        self._site = site
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would go on for ever, then wait for the requests under way."""
+        self._site.listeners.close()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskyard.api.listeners import Listeners
 from taskyard.db.database import Database
 from taskyard.settings import Settings
 from taskyard.tasks.catalog import Catalog
@@ -15,6 +16,7 @@ class Site:
         self.db = db
         self.no_auth = no_auth
         self.catalog = Catalog(db)
+        self.listeners = Listeners(db)
 
 
 def open_database(settings: Settings) -> Database:
