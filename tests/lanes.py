@@ -1,7 +1,8 @@
 """Lanes: the databases that storage promises are tested on, a fresh one for each test.
 
 Owns where a server is found (the environment, then the usual ports of this machine, then PostgreSQL
-from a wheel) and how a private database comes and goes. Knows nothing of Taskyard's tables.
+from a wheel), how a private database comes and goes, and how it gets our schema quickly: migrated
+once a session, copied for each test.
 """
 
 from __future__ import annotations
@@ -31,36 +32,58 @@ class NoServer(Exception):
 class DatabaseServer(ABC):
     """A server on which each test gets a database of its own.
 
-    One database is kept ready, made by a thread while the test before runs: CREATE DATABASE takes
-    PostgreSQL 0.12 to 0.25 s here, which would otherwise be most of a test's time.
+    One database is kept ready, made by a thread while the test before runs. It is a copy of one
+    that was migrated: a migration takes 0.2 s on PostgreSQL and 0.4 s on MariaDB, a copy 0.07 and
+    0.05 s, and most tests of storage take less than that themselves.
     """
 
     def __init__(self, url: str, worker: str) -> None:
         self.url = url
-        self._names = (f"taskyard_test_{os.getpid()}_{worker}_{n}" for n in count(1))
+        self._stem = f"taskyard_test_{os.getpid()}_{worker}"
+        self._names = (f"{self._stem}_{n}" for n in count(1))
         self._thread = ThreadPoolExecutor(1, f"lane-{type(self).__name__}")
         self._admin: Any = self._thread.submit(self._connect).result()
-        self._ready: Future[str] = self._thread.submit(self._create)
+        self._template = ""
+        self._ready: Future[str] | None = None
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Give the URL of a fresh, empty database, and drop it afterwards."""
-        name = self._ready.result()
-        self._ready = self._thread.submit(self._create)
+    def database(self, *, empty: bool = False) -> Iterator[str]:
+        """Give the URL of a fresh database with our schema (or `empty`); drop it afterwards."""
+        name = self._thread.submit(self._create).result() if empty else self._take()
         try:
-            yield urlsplit(self.url)._replace(path=f"/{name}").geturl()
+            yield self._url(name)
         finally:
             self._thread.submit(self._drop, name)
 
     def close(self) -> None:
         """Drop what is left."""
-        self._thread.submit(self._drop, self._ready.result()).result()
+        left = [self._ready.result()] if self._ready else []
+        for name in (*left, self._template):
+            if name:
+                self._thread.submit(self._drop, name).result()
         self._thread.shutdown()
         self._admin.close()
+
+    def _take(self) -> str:
+        ready = self._ready or self._thread.submit(self._copy)
+        self._ready = self._thread.submit(self._copy)
+        return ready.result()
+
+    def _url(self, name: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
     def _create(self) -> str:
         name = next(self._names)
         self._execute(f"CREATE DATABASE {name}")
+        return name
+
+    def _copy(self) -> str:
+        if not self._template:
+            self._template = f"{self._stem}_template"
+            self._execute(f"CREATE DATABASE {self._template}")
+            migrated(self._url(self._template))
+        name = next(self._names)
+        self._fill(name)
         return name
 
     def _execute(self, statement: str) -> Any:
@@ -72,6 +95,10 @@ class DatabaseServer(ABC):
     def _connect(self) -> Any: ...
 
     @abstractmethod
+    def _fill(self, name: str) -> None:
+        """Make a database that is a copy of the template."""
+
+    @abstractmethod
     def _drop(self, name: str) -> None:
         """Drop a database, whoever is still connected to it."""
 
@@ -79,6 +106,9 @@ class DatabaseServer(ABC):
 class Postgres(DatabaseServer):
     def _connect(self) -> Any:
         return psycopg.connect(self.url, autocommit=True, connect_timeout=3)
+
+    def _fill(self, name: str) -> None:
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {self._template}")
 
     def _drop(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -96,6 +126,12 @@ class MariaDB(DatabaseServer):
             connect_timeout=3,
         )
 
+    def _fill(self, name: str) -> None:
+        self._execute(f"CREATE DATABASE {name}")
+        for (table,) in self._execute(f"SHOW TABLES IN {self._template}").fetchall():
+            self._execute(f"CREATE TABLE {name}.{table} LIKE {self._template}.{table}")
+            self._execute(f"INSERT INTO {name}.{table} SELECT * FROM {self._template}.{table}")
+
     def _drop(self, name: str) -> None:
         # Differs because DROP DATABASE waits here for open transactions instead of ending them.
         listed = self._execute(f"SELECT id FROM information_schema.processlist WHERE db = '{name}'")
@@ -105,6 +141,18 @@ class MariaDB(DatabaseServer):
             except pymysql.err.OperationalError:
                 pass  # It went by itself.
         self._execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def migrated(url: str) -> None:
+    """Give a database our schema."""
+    from taskyard.db import migrate
+    from taskyard.db.database import Database
+
+    db = Database(url)
+    migrate.upgrade(db)
+    if db.turnstile is not None:
+        db.read(lambda tx: tx.value("PRAGMA wal_checkpoint(TRUNCATE)"))  # the file is all of it
+    db.close()
 
 
 def find_server(lane: str, worker: str) -> DatabaseServer:

@@ -9,19 +9,6 @@ from pathlib import Path
 import pytest
 
 from api.house import Client, House
-from taskyard.db import migrate
-from taskyard.db.database import Database
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with our schema; a copy is made in a hundredth of the time."""
-    path = tmp_path_factory.mktemp("template") / "template.db"
-    db = Database(f"sqlite:///{path}")
-    migrate.upgrade(db)
-    db.read(lambda tx: tx.value("PRAGMA wal_checkpoint(TRUNCATE)"))
-    db.close()
-    return path
 
 
 @pytest.fixture
@@ -64,9 +51,6 @@ def open_house(fresh: str) -> Iterator[House]:
 @pytest.fixture
 def lane_house(lane: str) -> Iterator[House]:
     """A house on each database in turn."""
-    db = Database(lane)
-    migrate.upgrade(db)
-    db.close()
     house = House(lane)
     yield house
     house.close()

@@ -10,7 +10,6 @@ from argon2 import PasswordHasher
 from conformance.people import People
 from conformance.spine import Spine
 from taskyard.access import passwords
-from taskyard.db import migrate
 from taskyard.db.database import Database
 
 
@@ -28,7 +27,6 @@ def people(lane: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[People]:
     passwords._nobodys.cache_clear()
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(1, 8, 1))
     db = Database(lane)
-    migrate.upgrade(db)
     yield People(db)
     db.close()
     passwords._nobodys.cache_clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskyard.db import migrate
 from taskyard.db.database import Database
 from taskyard.db.tables import ensure_table
 
@@ -39,7 +38,6 @@ class Past:
 
     def __init__(self, url: str) -> None:
         self.db = Database(url)
-        migrate.upgrade(self.db)
         self.queue("default", "default_tasks")
 
     def queue(self, name: str, table: str) -> None:

@@ -105,6 +105,8 @@ class Reference:
         """One attempt's end; True when it counts. `remembered`: the settler knows the Task."""
         row = self.rows.get(ending.id)
         if row is None:
+            if ending.run_id in self.runs:  # deleted after this end was written
+                return self._is_written(ending)
             if remembered:
                 self._run(session, ending, "cancelled")
             return False

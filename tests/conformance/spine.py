@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from taskyard import servers
 from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Attempt, Kind, Outcome, RetryPolicy, decide
-from taskyard.db import migrate
 from taskyard.db.database import Database
 from taskyard.db.rows import ClaimedRow, Ending
 from taskyard.db.tables import ensure_table
@@ -35,7 +34,6 @@ class Spine:
     def __init__(self, url: str) -> None:
         self.url = url
         self.db = Database(url)
-        migrate.upgrade(self.db)
         self.ids = RunIds(self.db)
         self.queue("default", TABLE)
         self.me = self.session("me")

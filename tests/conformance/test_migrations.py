@@ -30,15 +30,15 @@ from taskyard.db.schema import metadata
 
 
 @pytest.fixture
-def db(lane: str) -> Iterator[Database]:
-    database = Database(lane)
+def db(empty_lane: str) -> Iterator[Database]:
+    database = Database(empty_lane)
     yield database
     database.close()
 
 
 @pytest.fixture
-def stranger(lane: str) -> Iterator[Stranger]:
-    stranger = Stranger(lane)
+def stranger(empty_lane: str) -> Iterator[Stranger]:
+    stranger = Stranger(empty_lane)
     yield stranger
     stranger.close()
 
@@ -84,15 +84,15 @@ def plain(text: str | None) -> str | None:
     return "now" if text.startswith("current_timestamp") else text
 
 
-def test_the_needed_revision_is_the_head(lane: str) -> None:
+def test_the_needed_revision_is_the_head(empty_lane: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(files("taskyard.db") / "migrations"))
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_heads() == [migrate.HEAD]
 
 
-def test_many_threads_upgrade_at_once(lane: str) -> None:
-    databases = [Database(lane) for _ in range(4)]
+def test_many_threads_upgrade_at_once(empty_lane: str) -> None:
+    databases = [Database(empty_lane) for _ in range(4)]
     together(*[partial(migrate.upgrade, db) for db in databases])
     assert migrate.status(databases[0]).current
     assert table_names(databases[0]) == {*metadata.tables, "ty_schema"}
@@ -100,8 +100,8 @@ def test_many_threads_upgrade_at_once(lane: str) -> None:
         db.close()
 
 
-@pytest.mark.parametrize("lane", ["sqlite"], indirect=True)
-def test_many_processes_upgrade_at_once(lane: str, db: Database) -> None:
+@pytest.mark.parametrize("empty_lane", ["sqlite"], indirect=True)
+def test_many_processes_upgrade_at_once(empty_lane: str, db: Database) -> None:
     """Processes matter to SQLite only: elsewhere the lock is the server's."""
     code = (
         "import sys; from taskyard.db import migrate; from taskyard.db.database import Database;"
@@ -109,7 +109,7 @@ def test_many_processes_upgrade_at_once(lane: str, db: Database) -> None:
     )
     places = [str(Path(migrate.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-    command = [sys.executable, "-c", code, lane]
+    command = [sys.executable, "-c", code, empty_lane]
     started = [
         subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         for _ in range(3)

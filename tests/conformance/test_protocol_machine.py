@@ -25,7 +25,7 @@ from conformance.machine import MEANWHILE, QUEUE, Interruptible, Machine
 from conformance.reference import CANCELLED, ONCE, PENDING
 from taskyard import servers
 from taskyard.core.lifecycle import Kind
-from taskyard.db import dialect, migrate
+from taskyard.db import dialect
 from taskyard.db.database import Tx
 from taskyard.db.rows import Claim, ClaimedRow, Ending, Settlement
 from taskyard.db.sqlite import SQLite
@@ -38,7 +38,6 @@ Act = tuple[Any, ...]
 @pytest.fixture
 def db(lane: str) -> Iterator[Interruptible]:
     db = Interruptible(lane)
-    migrate.upgrade(db)
     ensure_queue(db, QUEUE)
     yield db
     db.close()
@@ -360,7 +359,6 @@ def test_the_schedule_fails_without_the_guard(
 ) -> None:
     take_away(monkeypatch)
     db = Interruptible(lane)
-    migrate.upgrade(db)
     ensure_queue(db, QUEUE)
     # Or the primary key of `ty_runs`, which is there for that, stops it (rulings 3.1).
     with pytest.raises((AssertionError, sqlite3.IntegrityError)):

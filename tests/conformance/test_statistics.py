@@ -500,8 +500,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_what_cannot_be_asked_is_said(tmp_path: Any) -> None:
-    world = World(f"sqlite:///{tmp_path / 'stats.db'}")
+@pytest.mark.parametrize("lane", ["sqlite"], indirect=True)
+def test_what_cannot_be_asked_is_said(lane: str) -> None:
+    world = World(lane)
     for field, asked in WRONG:
         ago = {
             name: (datetime.fromtimestamp(world.now, UTC) - timedelta(days=int(text[1:-1])))

@@ -27,10 +27,6 @@ SRC = Path(__file__).parents[2] / "src"
 
 @pytest.fixture
 def yard(lane: str) -> Iterator[Yard]:
-    from taskyard.db import migrate
-    from taskyard.db.database import shared
-
-    migrate.upgrade(shared(lane, pooler=False, notify=True, synchronous="NORMAL"))
     yard = Yard(lane, server_id="laptop")
     yield yard
     tracking.forget()

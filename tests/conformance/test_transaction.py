@@ -15,7 +15,6 @@ from taskyard import servers
 from taskyard.access.caller import LOCAL
 from taskyard.context import Call, Context
 from taskyard.core.errors import NotNow, PayloadTooLarge, TaskLost
-from taskyard.db import migrate
 from taskyard.db.database import Database, shared
 from taskyard.engine.transaction import Transactions
 from taskyard.handlers import Handler, Registry
@@ -51,7 +50,6 @@ def claimed(lane: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claimed]:
     monkeypatch.setenv("TASKYARD_DATABASE_URL", lane)
     monkeypatch.setenv("TASKYARD_SERVER_ID", "server-1")
     db = shared(lane, pooler=False, notify=True, synchronous="NORMAL")
-    migrate.upgrade(db)
     create_queue(db, LOCAL, "work", table_name="work_tasks")
     db.run(lambda tx: tx.execute("CREATE TABLE effects (n integer)"))
     servers.register(db, "session-1", "server-1", lease=60, runners=1)

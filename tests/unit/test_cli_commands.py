@@ -48,25 +48,30 @@ def later() -> None:
 
 
 @pytest.fixture
-def bare(
-    lane: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Shell]:
-    """A shell in a folder with handlers.py, on an empty database."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The working directory is one with handlers.py."""
     (tmp_path / "handlers.py").write_text(HANDLERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     sys.modules.pop("handlers", None)
-    shell = Shell(lane, capsys)
-    yield shell
+    yield
     sys.modules.pop("handlers", None)
+
+
+@pytest.fixture
+def bare(folder: None, empty_lane: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """A shell in that folder, on an empty database."""
+    shell = Shell(empty_lane, capsys)
+    yield shell
     shell.close()
 
 
 @pytest.fixture
-def shell(bare: Shell) -> Shell:
+def shell(folder: None, lane: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     """The same with a schema."""
-    bare.ok("db", "upgrade")
-    return bare
+    shell = Shell(lane, capsys)
+    yield shell
+    shell.close()
 
 
 @pytest.fixture

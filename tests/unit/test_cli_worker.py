@@ -112,14 +112,14 @@ def live_run(url: str) -> str:
 
 
 @pytest.fixture
-def terminal(lane: str, tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path, "--db", lane)
+def terminal(empty_lane: str, tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, "--db", empty_lane)
     yield terminal
     terminal.close()
 
 
 @pytest.mark.timeout(300)
-def test_a_stranger_sees_what_he_expects(terminal: Terminal, lane: str) -> None:
+def test_a_stranger_sees_what_he_expects(terminal: Terminal, empty_lane: str) -> None:
     terminal.ok("db", "upgrade")
     worker = terminal.start("worker", "--server-id", "server-1", "--runners", "1", "--grace", "30s")
 
@@ -138,7 +138,7 @@ def test_a_stranger_sees_what_he_expects(terminal: Terminal, lane: str) -> None:
 
     # A live run can be watched, and its log followed, to the end.
     terminal.ok("task", "add", "steps")
-    run = live_run(lane)
+    run = live_run(empty_lane)
     follower, watcher = terminal.start("run", "log", run, "-f"), terminal.start("run", "watch", run)
     assert follower.stdout is not None
     assert follower.stdout.readline().rstrip().endswith("step 0")

@@ -11,8 +11,8 @@ from taskyard.settings import normal_url
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-def test_every_test_gets_an_empty_database(lane: str, turn: int) -> None:
-    engine = sa.create_engine(normal_url(lane))
+def test_every_test_gets_an_empty_database(empty_lane: str, turn: int) -> None:
+    engine = sa.create_engine(normal_url(empty_lane))
     with engine.begin() as connection:
         assert sa.inspect(connection).get_table_names() == []
         connection.execute(sa.text("CREATE TABLE mine (id INT PRIMARY KEY)"))
