@@ -213,6 +213,47 @@ DELETE /api/v1/tokens/{public_id}
     platform            401   404   404   404   404   404   404   404   404   404   204
     missing             401   404   404   404   404   404   404   404   404   404   404
 
+GET /api/v1/alert-rules
+GET /api/v1/alert-rules/kinds
+GET /api/v1/channels
+GET /api/v1/incidents
+    -                   401   200   200   200   200   403   403   200   200   403   200
+GET /api/v1/alert-rules/{rule_id}
+GET /api/v1/alert-rules/{rule_id}/preview
+GET /api/v1/channels/{channel_id}
+GET /api/v1/incidents/{incident_id}
+    own                 401   200   200   200   200   403   403   200   200   403   200
+    other               401   404   404   404   404   403   403   404   404   403   200
+    platform            401   404   404   404   404   403   403   404   404   403   200
+    missing             401   404   404   404   404   403   403   404   404   403   404
+POST /api/v1/alert-rules/preview
+    own                 401   200   200   200   200   403   403   200   200   403   200
+    other               401   403   403   403   403   403   403   403   403   403   200
+    platform            401   403   403   403   403   403   403   403   403   403   200
+POST /api/v1/alert-rules
+POST /api/v1/channels
+    own                 401   403   403   201   201   403   403   403   201   403   201
+    other               401   403   403   403   403   403   403   403   403   403   201
+    platform            401   403   403   403   403   403   403   403   403   403   201
+    missing             401   403   403   403   403   403   403   403   403   403   404
+PATCH /api/v1/alert-rules/{rule_id}
+POST /api/v1/alert-rules/{rule_id}/silence
+PATCH /api/v1/channels/{channel_id}
+POST /api/v1/channels/{channel_id}/test
+POST /api/v1/incidents/{incident_id}/ack
+POST /api/v1/incidents/{incident_id}/resolve
+POST /api/v1/incidents/{incident_id}/silence
+    own                 401   403   403   200   200   403   403   403   200   403   200
+    other               401   403   403   404   404   403   403   403   404   403   200
+    platform            401   403   403   404   404   403   403   403   404   403   200
+    missing             401   403   403   404   404   403   403   403   404   403   404
+DELETE /api/v1/alert-rules/{rule_id}
+DELETE /api/v1/channels/{channel_id}
+    own                 401   403   403   204   204   403   403   403   204   403   204
+    other               401   403   403   404   404   403   403   403   404   403   204
+    platform            401   403   403   404   404   403   403   403   404   403   204
+    missing             401   403   403   404   404   403   403   403   404   403   404
+
 GET /admin/queue/list
 GET /admin/server/list
 GET /api/task
@@ -312,6 +353,23 @@ def _schedule(town: Town, whose: str, who: str) -> dict[str, Any]:
     return {"name": town.new_name("schedule"), **made}
 
 
+def _rule(town: Town, whose: str, who: str) -> dict[str, Any]:
+    return {**_draft(town, whose, who), "name": town.new_name("rule")}
+
+
+def _draft(town: Town, whose: str, who: str) -> dict[str, Any]:
+    return {"kind": "run_failed", "tenant_id": TENANTS.get(whose, "nowhere")}
+
+
+def _channel(town: Town, whose: str, who: str) -> dict[str, Any]:
+    return {
+        "name": town.new_name("channel"),
+        "kind": "mail",
+        "settings": {"to": ["ops@example.com"]},
+        "tenant_id": TENANTS.get(whose, "nowhere"),
+    }
+
+
 _BODIES = {
     "POST /admin/queue/create": _queue,
     "PUT /admin/queue/update": lambda *_: {"max_workers": 7},
@@ -331,4 +389,11 @@ _BODIES = {
     "POST /api/v1/tenants": lambda town, *_: {"tenant_id": town.new_name("tenant")},
     "PATCH /api/v1/tenants/{tenant_id}": lambda *_: {"name": "Another"},
     "POST /api/v1/tokens": _token,
+    "POST /api/v1/alert-rules": _rule,
+    "POST /api/v1/alert-rules/preview": _draft,
+    "PATCH /api/v1/alert-rules/{rule_id}": lambda *_: {"remind_every": "4h"},
+    "POST /api/v1/alert-rules/{rule_id}/silence": lambda *_: {"for": "2h"},
+    "POST /api/v1/channels": _channel,
+    "PATCH /api/v1/channels/{channel_id}": lambda *_: {"settings": {"to": ["it@example.com"]}},
+    "POST /api/v1/incidents/{incident_id}/silence": lambda *_: {"for": "2h"},
 }

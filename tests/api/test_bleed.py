@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from api.town import OTHER, OWN, Town
+from api.town import OTHER, OWN, Town, add_channel, add_incident, add_rule
 from conformance.spine import ended
 from taskyard.access import tenants, tokens, users
 from taskyard.access.caller import LOCAL
@@ -63,7 +63,15 @@ class Past:
                     "task_id": str(waiting),
                 }
         self._schedule(tenant_id)
+        self._alerts(tenant_id)
         rollups.count_ended(self.town.db)
+
+    def _alerts(self, tenant_id: str) -> None:
+        word = WORDS[tenant_id]
+        made = {"rule_id": add_rule, "channel_id": add_channel, "incident_id": add_incident}
+        self.names[tenant_id] |= {
+            name: str(add(self.town, tenant_id, word)) for name, add in made.items()
+        }
 
     def _people(self, tenant_id: str, word: str) -> None:
         db, name = self.town.db, f"{word}.person"
@@ -213,6 +221,12 @@ def test_no_word_of_the_other_tenant_is_read(town: Town, past: Past) -> None:
 
 
 OWN_IS_SHOWN = (
+    "/alert-rules",
+    "/alert-rules/{rule_id}",
+    "/channels",
+    "/channels/{channel_id}",
+    "/incidents",
+    "/incidents/{incident_id}",
     "/queues/mail/tasks/{task_id}",
     "/runs/{run_id}",
     "/runs/{run_id}/logs",

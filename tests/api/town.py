@@ -18,6 +18,7 @@ from conformance.spine import Spine, ended
 from taskyard import servers
 from taskyard.access import logins, tokens, users
 from taskyard.access.caller import LOCAL
+from taskyard.alerts import channels, rules
 from taskyard.handlers import HandlerSpec
 from taskyard.schedules.manage import create_schedule
 from taskyard.tasks import manage
@@ -193,6 +194,15 @@ class Things:
         made = tokens.create_token(self.town.db, LOCAL, "spare", username=owner)
         return made.token.public_id
 
+    def rule_id(self, whose: str, who: str) -> str:
+        return str(add_rule(self.town, TENANTS[whose]))
+
+    def channel_id(self, whose: str, who: str) -> str:
+        return str(add_channel(self.town, TENANTS[whose]))
+
+    def incident_id(self, whose: str, who: str) -> str:
+        return str(add_incident(self.town, TENANTS[whose]))
+
     def link(self, whose: str, who: str) -> str:
         return logins.make_link(self.town.db, LOCAL, "pat")
 
@@ -204,7 +214,54 @@ class Things:
         return row.run_id
 
 
+# --- alerts ---------------------------------------------------------------------------------------
+
+_INCIDENT = """
+INSERT INTO ty_incidents (rule_id, rule_name, kind, subject, active_key, summary, state, {count},
+                          first_at, last_at, details, tenant_id, created_at, updated_at)
+VALUES (:rule_id, :name, 'run_failed', :subject, :key, :summary, 'open', 1, {now}, {now}, :details,
+        :tenant_id, {now}, {now})
+"""
+
+
+def add_rule(town: Town, tenant_id: str, word: str = "rule") -> int:
+    """A rule that is about nothing that happens here."""
+    name, filters = town.new_name(word), {"task_type": ["nothing"]}
+    made = rules.create_rule(
+        town.db, LOCAL, name, "run_failed", tenant_id=tenant_id, filters=filters
+    )
+    return made.id
+
+
+def add_channel(town: Town, tenant_id: str, word: str = "channel") -> int:
+    """A channel that leads to people."""
+    settings = {"to": [f"{word}@example.com"]}
+    made = channels.create_channel(
+        town.db, LOCAL, town.new_name(word), "mail", settings, tenant_id=tenant_id
+    )
+    return made.channel.id
+
+
+def add_incident(town: Town, tenant_id: str, word: str = "incident") -> int:
+    """An incident that is open."""
+    key = town.new_name(word)
+    values = {
+        "rule_id": add_rule(town, tenant_id, word),
+        **dict.fromkeys(("name", "subject", "summary"), word),
+        "key": key,
+        "details": f'{{"word": "{word}"}}',
+        "tenant_id": tenant_id,
+    }
+    dialect = town.db.dialect
+    sql = _INCIDENT.format(count=dialect.quote("count"), now=dialect.utc_now)
+    town.db.run(lambda tx: tx.execute(sql, **values))
+    return int(town.house.value("SELECT id FROM ty_incidents WHERE active_key = :k", k=key))
+
+
 MISSING = {
+    "rule_id": "987654321",
+    "channel_id": "987654321",
+    "incident_id": "987654321",
     "id": "987654321",
     "run_id": "987654321",
     "task_id": "987654321",

@@ -86,7 +86,6 @@ def preview_rule(
     Raises AlertInvalid or NotAllowed.
     """
     caller.require_tenant(tenant_id, Permission.ALERTS_READ)
-    now = readings.clock(db)
     values = rules.values_of("preview", kind, tenant_id, fields)
     long_ago = datetime(1970, 1, 1, tzinfo=UTC)
     rule = Rule(
@@ -97,6 +96,19 @@ def preview_rule(
         updated_at=long_ago,
         **{**values, "kind": RuleKind(kind)},
     )
+    return _look_back(db, rule)
+
+
+def preview_saved(db: Database, caller: Caller, rule_id: int) -> Preview:
+    """How often a rule that there is would have opened an incident.
+
+    Raises RuleUnknown or NotAllowed.
+    """
+    return _look_back(db, rules.show_rule(db, caller, rule_id))
+
+
+def _look_back(db: Database, rule: Rule) -> Preview:
+    now = readings.clock(db)
     since = datetime.fromtimestamp(now.timestamp() - BACK, UTC)
     spans, note = _spans(db, rule, now)
     if spans is None:

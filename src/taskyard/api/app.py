@@ -19,9 +19,12 @@ from starlette.routing import BaseRoute
 
 from taskyard.api import (
     admin,
+    alert_rules,
     bulk,
+    channels,
     docs,
     health,
+    incidents,
     live,
     metrics,
     queues,
@@ -53,6 +56,9 @@ NOUNS: tuple[Noun, ...] = (
     schedules.noun,
     stats.noun,
     servers.noun,
+    alert_rules.noun,
+    channels.noun,
+    incidents.noun,
     bulk.noun,
     suggest.noun,
     live.noun,

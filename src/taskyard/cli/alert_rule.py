@@ -330,11 +330,9 @@ def _channel_ids(database: Database, words: Sequence[str]) -> list[int] | None:
 
 
 def _preview(database: Database, rule: Rule) -> dict[str, Any]:
-    from taskyard.alerts.preview import preview_rule
+    from taskyard.alerts.preview import preview_saved
 
-    fields = {name: getattr(rule, name) for name in ("filters", "settings", "resolve_after")}
-    looked = preview_rule(database, LOCAL, rule.kind, tenant_id=rule.tenant_id, **fields)
-    return looked.to_dict()
+    return preview_saved(database, LOCAL, rule.id).to_dict()
 
 
 def _say_preview(database: Database, rule: Rule) -> None:
