@@ -100,6 +100,7 @@ SAMPLES: tuple[TaskyardError, ...] = (
         ["it lacks column schedule_time"],
         ["ALTER TABLE report_tasks ADD COLUMN schedule_time timestamptz NOT NULL DEFAULT now()"],
     ),
+    errors.ViewTaken("job_runs"),
     errors.ServerIdTwice("server-001", "b", 2.0),
     errors.QueueUnknown("email", ["email_queue"]),
     errors.QueueInvalid("email_queue", "max_workers", "cannot be -1", "Give 0 to 10000."),

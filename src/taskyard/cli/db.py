@@ -1,9 +1,11 @@
 """`taskyard db`: the schema of the platform's tables.
 
-Owns the words; upgrading is `db/migrate.py`'s.
+Owns the words; upgrading is `db/migrate.py`'s, the views of the requirements `runs/views.py`'s.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -61,3 +63,24 @@ def sql(ctx: typer.Context) -> None:
 
     # Only the kind of database matters, so none has to be there.
     print(migrate.sql(Database(invocation(ctx).settings().database_url)), end="")
+
+
+@app.command()
+def views(
+    ctx: typer.Context,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="What stands before each name, where one is taken.")
+    ] = "",
+    drop: Annotated[bool, typer.Option("--drop", help="Take them away.")] = False,
+) -> None:
+    """Make read-only views for reports: job_runs, task_history, infra_job and infra_job_log.
+
+    They show runs and schedules in the words of other systems; live runs too. Make them again when
+    a queue with a new table has come.
+    """
+    from taskyard.runs.views import drop_views, make_views
+
+    database = invocation(ctx).database()
+    done = drop_views(database, prefix) if drop else make_views(database, prefix)
+    for name in done:
+        print(name)

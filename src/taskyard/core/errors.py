@@ -377,6 +377,22 @@ class TableInvalid(TaskyardError):
         )
 
 
+class ViewTaken(TaskyardError):
+    """A view cannot have its name: something that is not ours has it."""
+
+    code = "TY325"
+    exit_code = 5
+
+    view: str
+
+    def __init__(self, view: str) -> None:
+        super().__init__(
+            f'There is something else that is called "{view}" in this database.',
+            "Rename it, or give the views another name: `taskyard db views --prefix ty_`.",
+            view=view,
+        )
+
+
 class ServerIdTwice(TaskyardError):
     """Another living server goes by the same server_id."""
 
