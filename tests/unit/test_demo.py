@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import smtplib
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import urljoin
 
+import httpx2
 import psutil
 import pytest
 
@@ -68,6 +71,28 @@ def test_a_demo_ends_by_itself_and_leaves_nothing_behind(tmp_path: Path) -> None
     assert last, output
     assert list(place.iterdir()) == []
     assert processes_in(place) == []
+
+
+def test_the_link_signs_in_once_and_nobody_listens_after_the_end(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        wanted = taken.getsockname()[1]
+        with demo(tmp_path / "place", "--port", str(wanted)) as process:
+            out = tmp_path / "out"
+            wait_for(lambda: "Console: " in out.read_text(), timeout=90)
+            line = next(li for li in out.read_text().splitlines() if li.startswith("Console: "))
+            link = line.split()[1]
+            assert f"port {wanted} is taken" in line
+            with httpx2.Client() as browser:
+                assert browser.get(link).status_code == 303
+                me = browser.get(urljoin(link, "/api/v1/me"))
+                assert me.json()["role"] == "superuser"
+            assert httpx2.get(link).status_code == 401
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(link)
 
 
 def test_ctrl_c_ends_a_demo_in_order_and_shows_what_went_wrong(tmp_path: Path) -> None:
@@ -154,15 +179,18 @@ def handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The handlers, at work in a folder that is laid out for a demo."""
     from taskyard.demo import handlers
 
-    site.lay_out(tmp_path, smtp_port=1)
+    site.lay_out(tmp_path, smtp_port=1, port=1)
     monkeypatch.setattr(handlers, "HERE", tmp_path)
     return handlers
 
 
+ORDERED = "2026-01-01 12:00:00"
+
+
 def fill_orders(folder: Path, first: int, last: int) -> None:
     with closing(sqlite3.connect(folder / "shop.db")) as shop, shop:
-        rows = [(n, "Ada", n * 100, n) for n in range(first, last + 1)]
-        shop.executemany("INSERT INTO orders VALUES (?, ?, ?, ?)", rows)
+        rows = [(n, "Ada", n * 100, "open", ORDERED, n) for n in range(first, last + 1)]
+        shop.executemany("INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 def orders(folder: Path, database: str) -> list[tuple[object, ...]]:
@@ -181,6 +209,25 @@ def test_a_sync_copies_what_has_changed_since_the_last_one(
     assert (second["rows"], second["batches"]) == (5, 1)
     assert second["checksum"] != first["checksum"]
     assert orders(tmp_path, "warehouse") == orders(tmp_path, "shop")
+
+
+def test_orders_that_nobody_has_paid_for_are_closed(handlers: ModuleType, tmp_path: Path) -> None:
+    fill_orders(tmp_path, 1, 3)
+    assert handlers.close_unpaid_orders(after=30) == {"closed": 3}
+    assert handlers.close_unpaid_orders(after=30) == {"closed": 0}
+    # A sync sees the change.
+    handlers.sync_table("shop", "warehouse", "orders")
+    assert {row[3] for row in orders(tmp_path, "warehouse")} == {"closed"}
+
+
+def test_old_files_go_and_the_newest_stay(handlers: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "mail").mkdir()
+    for number in range(5):
+        file = tmp_path / "mail" / f"{number}.html"
+        file.touch()
+        os.utime(file, (number, number))
+    assert handlers.clean_files(keep=2) == {"deleted": 3}
+    assert sorted(file.name for file in (tmp_path / "mail").iterdir()) == ["3.html", "4.html"]
 
 
 def test_a_backup_is_whole_and_five_are_kept(handlers: ModuleType, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ is `demo/play.py`'s, how it looks while it happens `demo_view.py`'s.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -47,14 +48,15 @@ def demo(
     ] = False,
     no_browser: Annotated[
         bool,
-        typer.Option("--no-browser", help="Open no browser. (None is opened yet: no console yet.)"),
+        typer.Option("--no-browser", help="Print the link to the console, and open no browser."),
     ] = False,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65_535, help="Port of the console. (Not used yet.)")
+        int, typer.Option("--port", min=0, max=65_535, help="The console's, or the next free one.")
     ] = 9999,
     lang: Annotated[
-        Language, typer.Option("--lang", help="Language of the console. (Not used yet.)")
-    ] = Language.EN,
+        Language | None,
+        typer.Option("--lang", help="The console's language; default: the browser's."),
+    ] = None,
 ) -> None:
     """Watch it work: two servers, five queues and real handlers, in a folder of their own.
 
@@ -72,10 +74,13 @@ def demo(
     from taskyard.demo.play import Demo
 
     color = bool(getattr(ctx.obj, "color", True))
-    show = Demo(keep=keep)
+    show = Demo(keep=keep, port=port)
     with _signals(show), show:
         print(_introduction(show), flush=True)
         show.start()
+        link = show.link
+        opened = not no_browser and _open(link)
+        print(_console(show, link, port, opened=opened), flush=True)
         with view(color=color) as look:
             for picture in show.play(seconds):
                 look(picture)
@@ -118,6 +123,22 @@ In another terminal:
   {_program()} queue set email_queue --max-workers 2
 Stop: Ctrl-C
 """
+
+
+def _console(show: Demo, link: str, wanted: int, *, opened: bool) -> str:
+    other = f"  (port {wanted} is taken)" if wanted not in (0, show.port) else ""
+    how = "opens now; " if opened else ""
+    return f"Console: {link}{other}\n  ({how}the link signs in once, within ten minutes)\n"
+
+
+def _open(link: str) -> bool:
+    """Show the link in a browser; not where that would be one in this terminal."""
+    import webbrowser
+
+    graphic = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return graphic and webbrowser.open(link)
 
 
 def _summary(show: Demo, end: Picture) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ import psutil
 
 _PATIENCE = 10.0
 """Seconds that a process gets to stop; the servers' grace is 3."""
+
+_PORTS = 20
+"""How many are tried from the wanted one on."""
 
 # Asks the kernel for a SIGTERM when we die, then becomes the given command.
 _END_WITH_US = (
@@ -98,6 +102,22 @@ def stop(processes: list[Process]) -> None:
 def server(server_id: str, folder: Path) -> Process:
     """Start `taskyard worker` as `server_id`."""
     return Process(server_id, ["-m", "taskyard", "worker"], folder, server_id)
+
+
+def web(folder: Path, port: int) -> Process:
+    """Start `taskyard web`: the console and the HTTP API, for this machine alone."""
+    return Process("web", ["-m", "taskyard", "web", "--port", str(port)], folder)
+
+
+def free_port(wanted: int) -> int:
+    """A port of this machine that nobody listens on: `wanted` (0: any), or the next free one."""
+    for port in (*range(wanted, min(wanted + _PORTS, 65_536)), 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                return int(listener.getsockname()[1])
+    raise AssertionError("port 0 is always free")
 
 
 def shop(folder: Path) -> Process:

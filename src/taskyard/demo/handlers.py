@@ -87,6 +87,7 @@ def sync_table(
     return {"rows": rows, "batches": batches, "version": at, "checksum": checksum.hexdigest()}
 
 
+@yard.schedule("0 9 * * 1", name="weekly report", params={"title": "The week", "hours": 168})
 @yard.handler("report", queue="report_queue", timeout=30)
 def write_report(ctx: Context, title: str, hours: float = 24.0) -> dict[str, Any]:
     """Write what ran lately as HTML and as CSV, read from the run history by plain SQL."""
@@ -107,6 +108,7 @@ def write_report(ctx: Context, title: str, hours: float = 24.0) -> dict[str, Any
     return {"file": f"{stem.name}.html", "lines": len(rows)}
 
 
+@yard.schedule("0 2 * * *", name="nightly backup", params={"database": "shop"}, retry_count=3)
 @yard.handler("backup", queue="backup_queue", isolation="process")
 def back_up(ctx: Context, database: str, keep: int = 5) -> dict[str, Any]:
     """Copy a live SQLite database, page by page, and keep the newest copies."""
@@ -121,6 +123,36 @@ def back_up(ctx: Context, database: str, keep: int = 5) -> dict[str, Any]:
         old.unlink()
     digest = hashlib.sha256(copy.read_bytes()).hexdigest()
     return {"file": copy.name, "bytes": copy.stat().st_size, "sha256": digest}
+
+
+@yard.schedule("@every 10s", name="unpaid orders", overlap="skip", misfire="skip")
+@yard.handler("close_unpaid_orders", queue="sync_queue")
+def close_unpaid_orders(ctx: Context, after: int = 30) -> dict[str, Any]:
+    """Close the orders that nobody has paid for so many seconds."""
+    with closing(_open("shop")) as shop, shop:
+        closed = shop.execute(
+            "UPDATE orders SET state = 'closed', version = version"
+            " + (SELECT max(version) FROM orders)"
+            " WHERE state = 'open' AND ordered_at <= datetime('now', ?)",
+            [f"-{after} seconds"],
+        ).rowcount
+    ctx.log.info("closed %d orders", closed)
+    return {"closed": closed}
+
+
+@yard.schedule("0 3 * * *", name="old files", params={"keep": 100})
+@yard.handler("clean_files", queue="backup_queue")
+def clean_files(ctx: Context, keep: int) -> dict[str, Any]:
+    """Delete all mails and reports but the newest."""
+    old = [
+        file
+        for folder in ("mail", "reports")
+        for file in sorted((HERE / folder).glob("*"), key=lambda one: one.stat().st_mtime)[:-keep]
+    ]
+    for number, file in enumerate(old, 1):
+        file.unlink(missing_ok=True)
+        ctx.progress(number, len(old))
+    return {"deleted": len(old)}
 
 
 # --- What goes wrong -----------------------------------------------------------------------------

@@ -6,10 +6,11 @@ the way is `pictures.py`'s.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -32,11 +33,15 @@ _START = 60.0
 class Demo:
     """A demo, for the length of a `with` block; behind it no process and no file is left."""
 
-    def __init__(self, *, keep: bool = False) -> None:
-        """`keep` leaves the folder behind."""
+    def __init__(self, *, keep: bool = False, port: int = 0) -> None:
+        """`keep` leaves the folder behind; `port` is the console's, or the next that is free."""
         self.keep = keep
         self.folder: Path
         """Where it happens."""
+        self.port = fleet.free_port(port)
+        """Where the console is."""
+        self.link: str
+        """The address that signs a browser in, once."""
         self.stopped = threading.Event()
         """Set it to end the demo early, in order."""
         self._exits = ExitStack()
@@ -65,15 +70,18 @@ class Demo:
         Raises TaskyardError with the last words of a process that has ended.
         """
         self._mailbox = self._exits.enter_context(Mailbox(self.folder / "mail"))
-        site.lay_out(self.folder, self._mailbox.port)
+        site.lay_out(self.folder, self._mailbox.port, self.port)
         self._exits.callback(self.close)
         # The servers import what they need while we do the same: the start takes 2 s instead of 3.
         for server_id in site.SERVERS:
             self._processes.append(fleet.server(server_id, self.folder))
         self._database = site.open_database(self.folder)
         self._exits.callback(self._database.close)
+        self.link = site.sign_in_link(self._database, self.port)
+        self._processes.append(fleet.web(self.folder, self.port))
         self._processes.append(fleet.shop(self.folder))
         self._await_servers()
+        self._await_console()
         self._started = time.monotonic()
 
     def play(self, seconds: float | None) -> Iterator[Picture]:
@@ -121,6 +129,17 @@ class Demo:
             if time.monotonic() > deadline:
                 raise _failed(self._processes[0])
             time.sleep(0.02)
+
+    def _await_console(self) -> None:
+        """It answers; until then the link would show a browser's own error page."""
+        deadline = time.monotonic() + _START
+        while not self.stopped.is_set():
+            self._check()
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if time.monotonic() > deadline:
+                raise _failed(next(one for one in self._processes if one.name == "web"))
+            time.sleep(0.05)
 
     def _close_the_shop(self) -> None:
         shops = [process for process in self._processes if process.name == "shop"]

@@ -45,8 +45,9 @@ def sell() -> None:
                 [NAMES.index(name), name],
             )
             order = shop.execute(
-                "INSERT INTO orders SELECT NULL, ?, ?, coalesce(max(version), 0) + 1 FROM orders",
-                [name, random.randint(100, 9_999)],
+                "INSERT INTO orders SELECT NULL, ?, ?, ?, datetime('now'),"
+                " coalesce(max(version), 0) + 1 FROM orders",
+                [name, random.randint(100, 9_999), random.choice(("paid", "paid", "open"))],
             ).lastrowid
             mail = {
                 "to": [f"{name.lower()}@example.com"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskyard.db.database import Database
 
 SERVERS = ("server-001", "server-002")
+USER = "demo"
 
 _SETTINGS = """\
 # The settings of this demo; `taskyard config show` in this folder prints all there are.
@@ -28,6 +29,8 @@ smtp_from = "shop@example.com"
 runners = 1
 grace = 3
 config_sync_interval = 1
+port = {port}
+public_url = "{url}"
 """
 
 # The scenarios of requirement 5, with a queue more for backups and one for what goes wrong.
@@ -47,7 +50,8 @@ VALUES ('trouble_queue', 'trouble_tasks', 2);
 _SHOP = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, version INTEGER NOT NULL);
 CREATE TABLE orders (
-  id INTEGER PRIMARY KEY, customer TEXT, cents INTEGER, version INTEGER NOT NULL
+  id INTEGER PRIMARY KEY, customer TEXT, cents INTEGER, state TEXT NOT NULL,
+  ordered_at TEXT NOT NULL, version INTEGER NOT NULL
 );
 CREATE INDEX users_version ON users (version);
 CREATE INDEX orders_version ON orders (version);
@@ -59,9 +63,10 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="taskyard-demo-"))
 
 
-def lay_out(folder: Path, smtp_port: int) -> None:
+def lay_out(folder: Path, smtp_port: int, port: int) -> None:
     """Put the application's files into the folder, and the shop's own database."""
-    (folder / "taskyard.toml").write_text(_SETTINGS.format(smtp_port=smtp_port), encoding="utf-8")
+    settings = _SETTINGS.format(smtp_port=smtp_port, port=port, url=url(port))
+    (folder / "taskyard.toml").write_text(settings, encoding="utf-8")
     for name in ("handlers.py", "shop.py"):
         (folder / name).write_bytes(files("taskyard.demo").joinpath(name).read_bytes())
     with closing(sqlite3.connect(folder / "shop.db")) as shop:
@@ -83,6 +88,22 @@ def open_database(folder: Path) -> Database:
     for queue in queues.list_queues(database, LOCAL):
         queues.adopt_table(database, LOCAL, queue.queue_name)
     return database
+
+
+def url(port: int) -> str:
+    """Where the console is."""
+    return f"http://127.0.0.1:{port}"
+
+
+def sign_in_link(database: Database, port: int) -> str:
+    """The address that signs a browser in, once, as a superuser made for that."""
+    from taskyard.access import logins
+    from taskyard.access.caller import LOCAL
+    from taskyard.access.permissions import Role
+    from taskyard.access.users import add_user
+
+    add_user(database, LOCAL, USER, role=Role.SUPERUSER)
+    return f"{url(port)}/api/v1/login/{logins.make_link(database, LOCAL, USER)}"
 
 
 def remove(folder: Path) -> None:
