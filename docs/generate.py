@@ -1,4 +1,5 @@
-"""Writes the reference pages that are made from the code: addresses, commands, errors, settings.
+"""Writes the reference pages that are made from the code: addresses, alerts, commands, errors,
+settings.
 
     python docs/generate.py
 
@@ -18,12 +19,15 @@ from typing import Any
 import typer
 
 from taskyard import settings
+from taskyard.alerts.check import RULES_AT_START
+from taskyard.alerts.kinds import KINDS, RuleKind, Setting
 from taskyard.api import wire
 from taskyard.api.app import NOUNS
 from taskyard.api.gate import Entry
 from taskyard.api.noun import Endpoint
 from taskyard.cli import program
 from taskyard.core import errors
+from taskyard.core.durations import format_duration
 from taskyard.core.errors import TaskyardError, all_errors
 from taskyard.db.listing import QueryInvalid
 from taskyard.settings import Retention, Settings
@@ -40,6 +44,7 @@ def pages() -> dict[str, str]:
         "errors.md": NOTE + "\n".join(_errors()),
         "addresses.md": NOTE + "\n".join(_http()),
         "settings.md": NOTE + "\n".join(_settings()),
+        "alerts.md": NOTE + "\n".join(_alerts()),
     }
 
 
@@ -73,6 +78,48 @@ def _command(title: str, context: Any, level: str) -> Iterator[str]:
     yield f"{level} {title}\n"
     lines = [line.rstrip() for line in context.get_help().splitlines()]
     yield "```text\n" + "\n".join(lines).strip() + "\n```\n"
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+
+def _alerts() -> Iterator[str]:
+    yield "# What alert rules can watch\n"
+    yield (
+        "[How to be told](../how-to/alerts.md). Lengths of time are seconds or texts like `10m`,"
+        " `26h`, `1h30m`. Every rule\ntakes besides: `channels` (ids; left out: all of its"
+        " tenant), `remind_every` (default `1d`, `0` never),\n`resolve_after` (for how long it"
+        " must have been over), `status` (1 or 0).\n"
+    )
+    yield "A new installation has these rules:\n"
+    yield from (f'- "{name}": `{kind}`' for name, kind in RULES_AT_START)
+    yield ""
+    for name, kind in KINDS.items():
+        yield f"## `{name}`\n"
+        over = name is not RuleKind.BATCH_FINISHED
+        yield kind.help + (f" An incident is over when {kind.over}.\n" if over else "\n")
+        if kind.resolve_after:
+            yield f"`resolve_after` is {format_duration(kind.resolve_after)} unless it is given.\n"
+        if kind.settings:
+            yield "| setting | default | |\n|---|---|---|"
+            yield from (_alert_setting(word, one) for word, one in kind.settings.items())
+            yield ""
+        words = ", ".join(f"`{word}`" for word in kind.filters)
+        yield f"Can be narrowed by: {words or 'nothing'}.\n"
+        if kind.needs:
+            yield f"Must be narrowed by: {', '.join(f'`{word}`' for word in kind.needs)}.\n"
+        if kind.platform:
+            yield "A rule of the platform, not of a tenant.\n"
+
+
+def _alert_setting(name: str, setting: Setting) -> str:
+    if setting.default is None:
+        default = "–" if setting.open else "must be given"
+    elif isinstance(setting.default, float):
+        default = f"`{format_duration(setting.default)}`"
+    else:
+        default = f"`{setting.default}`"
+    return f"| `{name}` | {default} | {setting.help} |"
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -234,8 +234,8 @@ KINDS: dict[RuleKind, Kind] = {
         seldom=True,
     ),
     RuleKind.BATCH_FINISHED: Kind(
-        "A batch has ended; people are told at once, and no incident is opened.",
-        "it is told",
+        "A batch has ended. People are told at once, and no incident is opened.",
+        "it was told",
         {
             "outcome": Setting(
                 "`any`: whatever it came to; `failed`: it failed, or some of its items did.",

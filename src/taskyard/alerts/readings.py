@@ -23,6 +23,7 @@ from taskyard.runs.grains import GRAINS, MINUTE, Piece, cover, is_kept, widen
 from taskyard.runs.stats import HEADINGS
 from taskyard.runs.sums import JUDGED, Narrowing, Span
 from taskyard.runs.sums import read as read_sums
+from taskyard.tasks.depth import oldest_wait
 
 _MOST_RUNS = 1_000
 _SHORTEST = 1.0
@@ -44,11 +45,6 @@ SELECT id AS run_id, task_type, COALESCE(queue, '') AS queue, tenant_id, claimed
 _SUCCESS_SINCE = """
 SELECT 1 FROM ty_runs
  WHERE {which} AND claimed_at >= :since AND status = 'completed' LIMIT 1
-"""
-
-_WAITED = """
-SELECT {age} FROM {table} WHERE {pending} AND priority = {priority} AND {due} IS NOT NULL
- ORDER BY priority, {due}, id LIMIT 1
 """
 
 _LATE = """
@@ -273,37 +269,11 @@ def waits(db: Database) -> dict[str, float]:
     for queue in load_queues(db):
         if queue.enabled:
             try:
-                found[queue.queue_name] = db.read(partial(_waited, table=queue.table_name))
+                found[queue.queue_name] = db.read(partial(oldest_wait, table=queue.table_name))
             except Exception as error:
                 if not db.dialect.is_table_missing(error):
                     raise
     return found
-
-
-def _waited(tx: Tx, table: str) -> float:
-    """Of each priority that has something due, the oldest; and of each free key its next."""
-    dialect = tx.dialect
-    quoted = dialect.quote(table)
-    priorities, keyed = dialect.look(tx, table)
-    ages = [
-        tx.value(
-            _WAITED.format(
-                age=dialect.age("schedule_time"),
-                table=quoted,
-                pending=dialect.pending,
-                priority=int(priority),
-                due=dialect.due(),
-            )
-        )
-        for priority in list(priorities)
-    ]
-    if keyed:
-        heads, _ = dialect.free_heads(tx, table, "")
-        ids = ", ".join(str(int(head.id)) for head in heads)
-        if ids:
-            age = f"SELECT MAX({dialect.age('schedule_time')}) FROM {quoted} WHERE id IN ({ids})"
-            ages.append(tx.value(age))
-    return max((float(age) for age in ages if age is not None), default=0.0)
 
 
 def lost_servers(db: Database, now: datetime) -> dict[str, float]:

@@ -79,6 +79,19 @@ def depths(db: Database, caller: Caller) -> list[Depth]:
     return found
 
 
+def oldest_wait(tx: Tx, table: str) -> float:
+    """For how many seconds the oldest Task that is due, and could be claimed, has waited; 0 is none.
+
+    It is one of the oldest of each priority that has something due, and of each free key's next.
+    """
+    quoted = tx.dialect.quote(table)
+    priorities, keyed = tx.dialect.look(tx, table)
+    ages = [_oldest_of_priority(tx, quoted, int(priority)) for priority in list(priorities)]
+    if keyed:
+        ages.append(_oldest_of_keys(tx, table, quoted))
+    return max((float(age) for age in ages if age is not None), default=0.0)
+
+
 def _depth(tx: Tx, table: str, names: tuple[str, ...], alive: Collection[str]) -> Depth:
     quoted = tx.dialect.quote(table)
     count = partial(_count, tx, quoted)
@@ -89,22 +102,13 @@ def _depth(tx: Tx, table: str, names: tuple[str, ...], alive: Collection[str]) -
         pending=min(MOST, pending),
         held=count(_HELD, "hold"),
         running=count(_OWNED, "owner"),
-        oldest_wait=_oldest_wait(tx, table, quoted),
+        oldest_wait=oldest_wait(tx, table),
         oldest_orphan=_oldest_orphan(tx, table, quoted, alive),
     )
 
 
 def _count(tx: Tx, quoted: str, which: str, order: str) -> int:
     return int(tx.value(_COUNT.format(table=quoted, which=which, order=order), most=MOST))
-
-
-def _oldest_wait(tx: Tx, table: str, quoted: str) -> float:
-    """Of each priority that has something due, the oldest; and of each free key its next."""
-    priorities, keyed = tx.dialect.look(tx, table)
-    ages = [_oldest_of_priority(tx, quoted, int(priority)) for priority in list(priorities)]
-    if keyed:
-        ages.append(_oldest_of_keys(tx, table, quoted))
-    return max((float(age) for age in ages if age is not None), default=0.0)
 
 
 def _oldest_of_priority(tx: Tx, quoted: str, priority: int) -> Any:
