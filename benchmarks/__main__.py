@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import beside_peers, drain, enqueue, footprint, latency, scale, startup
+from benchmarks import beside_peers, drain, enqueue, footprint, latency, scale, schedules, startup
 from benchmarks.lanes import LANES
 from benchmarks.options import Options
 
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Options], None]] = {
     "enqueue": enqueue.main,
     "footprint": footprint.main,
     "startup": startup.main,
+    "schedules": schedules.main,
 }
 
 

@@ -14,7 +14,7 @@ from support import wait_for
 from taskyard.access import tenants
 from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import Kind
-from taskyard.schedules import fire, manage
+from taskyard.schedules import fire, manage, retention
 
 
 @pytest.fixture
@@ -293,3 +293,22 @@ def test_an_instant_that_has_fired_is_passed_over(planned: Planned) -> None:
     planned.set_clock(other, at(1))
     planned.fire(at(1))
     assert (seconds(planned.fires(tick)), seconds(planned.fires(other))) == ([0, 1], [0, 1])
+
+
+def test_fires_are_remembered_for_a_week_and_as_long_as_a_schedule_looks_back(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_CHUNK", 3)
+    week = 7 * 86_400
+    tick = planned.add(misfire="all", misfire_window=week)
+    long = planned.add("long", misfire="all", misfire_window=2 * week)
+    gone = planned.add("gone", misfire="all", misfire_window=week)
+    for schedule in (tick, long, gone):
+        planned.set_clock(schedule)
+    assert planned.fire(at(9)) == 30
+    manage.delete_schedule(planned.db, LOCAL, gone)
+    assert retention.prune_fires(planned.db, at(week)) == 0
+    assert retention.prune_fires(planned.db, at(week + 8)) == 16
+    assert seconds(planned.fires(tick)) == [8, 9]
+    assert len(planned.fires(long)) == 10
+    assert retention.prune_fires(planned.db, at(3 * week)) == 14

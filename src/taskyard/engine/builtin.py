@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def prune() -> dict[str, Any]:
-    """Remove old Runs and Tasks, as the retention settings say."""
+    """Remove old Runs and Tasks, as the retention settings say, and forget old fires."""
     from taskyard.runs.retention import prune_handler
+    from taskyard.schedules.retention import prune_fires
 
     settings, db = _here()
-    return prune_handler(db, settings.retention)
+    return prune_handler(db, settings.retention) | {"fires": prune_fires(db)}
 
 
 def notify(
