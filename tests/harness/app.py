@@ -110,6 +110,15 @@ def guarded(ctx: Context, seconds: float = 0.0) -> None:
     note("end", ctx)
 
 
+@yard.handler("backup")
+def backup(ctx: Context, full: bool = True) -> None:
+    """A full backup finds no room, any other does."""
+    note("start", ctx)
+    if full:
+        raise OSError("no room: https://backup:c4n4ry@disk.example")
+    note("end", ctx)
+
+
 class Unspeakable(Exception):
     """An exception that can't be shown."""
 

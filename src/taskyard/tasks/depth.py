@@ -80,7 +80,7 @@ def depths(db: Database, caller: Caller) -> list[Depth]:
 
 
 def oldest_wait(tx: Tx, table: str) -> float:
-    """For how many seconds the oldest Task that is due, and could be claimed has waited; 0 is none.
+    """For how many seconds the oldest Task that is due and could be claimed has waited; 0 is none.
 
     It is one of the oldest of each priority that has something due, and of each free key's next.
     """
