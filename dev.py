@@ -56,6 +56,7 @@ def demo(arguments: list[str]) -> int:
     """show what Taskyard does: queues, handlers and servers in a folder of their own"""
     # Whoever has the development set has all that the demo needs.
     install("run", or_else="dev")
+    build_console(needed=False)
     return run(BIN / "taskyard", "demo", *arguments)
 
 
@@ -64,10 +65,27 @@ def test(arguments: list[str]) -> int:
     install("dev")
     if arguments:
         return pytest(*arguments)
-    first = pytest_patiently("-m", "not crash and not long", "-n", "2")
+    first = pytest_patiently("-m", "not crash and not long and not e2e", "-n", "2")
     # Crash tests mostly wait, so two go side by side.
     second = pytest_patiently("-m", "crash and not long", "-n", "2", "--dist", "loadfile")
     return first or (0 if second == NO_TESTS else second)
+
+
+def web(arguments: list[str]) -> int:
+    """build the console where its sources changed; with `check` also its types, tests and budget"""
+    if arguments not in ([], ["check"]):
+        print("python3 dev.py web [check]")
+        return 2
+    install("dev", or_else="run")
+    if code := build_console(needed=True):
+        return code
+    return check_console() if arguments else 0
+
+
+def e2e(arguments: list[str]) -> int:
+    """use the console in Chromium, by pytest's arguments (CHROMIUM says where it is)"""
+    install("dev")
+    return build_console(needed=True) or pytest("tests/e2e", "-m", "e2e", *arguments)
 
 
 def lint(arguments: list[str]) -> int:
@@ -105,7 +123,7 @@ def lock(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (setup, demo, test, lint, check, bench, lock)
+    verb.__name__: verb for verb in (setup, demo, test, web, e2e, lint, check, bench, lock)
 }
 
 
@@ -131,6 +149,32 @@ def install(kind: str, or_else: str = "") -> None:
     must(*uv, "sync", "--quiet", "--python", PYTHON, LOCKS[kind])
     must(*uv, "install", "--quiet", "--python", PYTHON, "--no-deps", "--editable", ".")
     stamp(kind).touch()
+
+
+def build_console(*, needed: bool) -> int:
+    """Build the console where its sources changed; without it the server says so on its page."""
+    sys.path.insert(0, str(ROOT / "web"))
+    import build
+
+    if build.is_current():
+        return 0
+    if build.node() is None and not (BIN / "node").exists():
+        say("fetching a Node.js from PyPI")
+        must(BIN / "uv", "pip", "install", "--quiet", "--python", PYTHON, build.NODE)
+    say("building the console")
+    code = run(PYTHON, "web/build.py")
+    if code and not needed:
+        say("going on without the console")
+        return 0
+    return code
+
+
+def check_console() -> int:
+    """The console's types, tests and budget, and that its client is of the API as it is."""
+    schema = subprocess.run([BIN / "taskyard", "api"], cwd=ROOT, check=True, capture_output=True)
+    (ROOT / "web" / "openapi.json").write_bytes(schema.stdout)
+    npm = ("npm", "--prefix", "web", "run", "--silent")
+    return max(run(*npm, step) for step in ("types", "drift", "test", "budget"))
 
 
 def usable() -> bool:

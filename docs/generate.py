@@ -187,6 +187,7 @@ SAMPLES: tuple[TaskyardError, ...] = (
     errors.TooManyAttempts(840),
     errors.TokenEnded("k3v7q2xa", "expired"),
     errors.PortInUse("127.0.0.1", 9999, 812),
+    errors.ConsoleNotBuilt(),
     errors.UnsafeAddress(
         "0.0.0.0",  # noqa: S104
         "passwords and tokens would pass the network in the clear",

@@ -97,7 +97,7 @@ def test_a_link_signs_in_once(house: House, root: Client) -> None:
     path = root.post("/users/root/sign-in-link")["path"]
     browser = house.client()
     answer = browser.ask("GET", path, follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/docs")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert browser.get("/me")["username"] == "root"
     assert house.client().ask("GET", path).status_code == 401
 

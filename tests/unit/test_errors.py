@@ -79,6 +79,7 @@ SAMPLES: list[TaskyardError] = [
     errors.TokenEnded("k3v7q2xa", "expired"),
     errors.PortInUse("127.0.0.1", 9999, 812),
     errors.PortInUse("127.0.0.1", 9999),
+    errors.ConsoleNotBuilt(),
     errors.UnsafeAddress("192.0.2.1", "passwords would pass in the clear", "Give a certificate."),
     errors.RequestInvalid(['"queue_name" is required']),
     errors.NotJson("unexpected end of data (character 2)"),

@@ -40,6 +40,7 @@ from taskyard.api import (
 )
 from taskyard.api.compat import admin as compat_admin
 from taskyard.api.compat import history as compat_history
+from taskyard.api.console import Console
 from taskyard.api.frame import Frame, answer_to
 from taskyard.api.noun import Noun
 from taskyard.api.route import DeclaredRoute, route_of
@@ -92,6 +93,7 @@ def build(site: Site, nouns: Iterable[Noun] = NOUNS) -> FastAPI:
     every = (*nouns, docs.noun(site.settings), metrics.noun(site.settings))
     app.router.routes.extend(route_of(e, site) for noun in every for e in noun.endpoints)
     require_declared(app.routes)
+    app.add_middleware(Console, settings=site.settings)
     app.add_middleware(Frame, settings=site.settings)
     app.add_exception_handler(errors.TaskyardError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

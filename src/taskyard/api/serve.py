@@ -19,10 +19,11 @@ import uvicorn
 
 from taskyard.access.logins import FirstUser, first_user
 from taskyard.api import app, posture
+from taskyard.api.console import is_built
 from taskyard.api.intake import Intake
 from taskyard.api.signin import link_path
 from taskyard.api.site import Site, open_database
-from taskyard.core.errors import DatabaseUnreachable
+from taskyard.core.errors import ConsoleNotBuilt, DatabaseUnreachable
 from taskyard.db import migrate
 from taskyard.settings import Settings
 
@@ -45,6 +46,8 @@ def serve(settings: Settings, *, no_auth: bool, listener: socket.socket | None =
     opening = Opening(site, url)
     opening.begin()
     logger.info("listening on %s", url)
+    if not is_built():
+        logger.warning("%s", ConsoleNotBuilt())
     if no_auth:
         logger.warning("nobody has to sign in: whoever reaches this machine may do everything")
     try:

@@ -14,14 +14,12 @@ from starlette.responses import RedirectResponse, Response
 from taskyard.access import logins
 from taskyard.access.logins import SignedIn
 from taskyard.access.permissions import Permission, Role
+from taskyard.api.console import prefix_of
 from taskyard.api.gate import COOKIE, Ask, Entry
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import SignInFailed, TooManyAttempts
 
 noun = Noun("sign-in")
-
-HOME = "/docs"
-"""Where a sign-in link leads."""
 
 
 class Credentials(BaseModel):
@@ -69,7 +67,7 @@ def login_by_link(ask: Ask, link: str) -> Response:
     """Sign in by a link, which is good once, and go to the first page."""
     before = ask.request.cookies.get(COOKIE)
     _keep(ask, logins.sign_in_by_link(ask.db, link, ask.visitor, replaces=before))
-    return RedirectResponse(HOME, 303, {"Cache-Control": "no-store"})
+    return RedirectResponse(f"{prefix_of(ask.settings)}/", 303, {"Cache-Control": "no-store"})
 
 
 @noun.post("/logout", needs=Entry.OPEN, audit="logout", answers=None)

@@ -942,6 +942,19 @@ class PortInUse(TaskyardError):
         )
 
 
+class ConsoleNotBuilt(TaskyardError):
+    """A source checkout whose console was not built; wheels carry it."""
+
+    code = "TY502"
+    exit_code = 1
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This source checkout has no built console.",
+            "Run `python3 dev.py web` in the clone (it needs no Node.js), or install a wheel.",
+        )
+
+
 class UnsafeAddress(TaskyardError):
     """The API was asked to listen where it must not as it is set up; `why` says what is missing."""
 
