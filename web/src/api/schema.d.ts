@@ -204,6 +204,138 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/alert-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alert rules by name
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["list_alert_rules"];
+        put?: never;
+        /**
+         * Make a rule; it watches what happens from now on
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["create_alert_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-rules/{rule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One rule
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["show_alert_rule"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a rule; its incidents are resolved and stay
+         * @description Needs the permission `alerts.write`.
+         */
+        delete: operations["delete_alert_rule"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a rule; what is left out stays
+         * @description Needs the permission `alerts.write`.
+         */
+        patch: operations["update_alert_rule"];
+        trace?: never;
+    };
+    "/api/v1/alert-rules/{rule_id}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How often a rule would have fired in the last seven days, as it is now
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["preview_saved_alert_rule"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-rules/{rule_id}/silence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell nobody of a rule's incidents for so long; they are opened and counted all the same
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["silence_alert_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-rules/kinds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What can be watched, and which settings and filters each kind takes
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["list_alert_kinds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-rules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How often a rule would have fired in the last seven days, before it is made
+         * @description Needs the permission `alerts.read`.
+         */
+        post: operations["preview_alert_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -264,6 +396,103 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Channels by name
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["list_channels"];
+        put?: never;
+        /**
+         * Make a channel; a webhook's secret is in this answer and nowhere else
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["create_channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/channels/{channel_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One channel
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["show_channel"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a channel that no rule names
+         * @description Needs the permission `alerts.write`.
+         */
+        delete: operations["delete_channel"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a channel; a setting that is given as it was shown stays
+         * @description Needs the permission `alerts.write`.
+         */
+        patch: operations["update_channel"];
+        trace?: never;
+    };
+    "/api/v1/channels/{channel_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a test message sent; it is tried once
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["test_channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Hints at what has changed, as server-sent events: `data: {"kind": "run"}`
+         * @description At most one hint a second of each kind (run, task, schedule, batch, incident, queue, server),
+         *     only of what one may see, with an `id` where one thing alone is known to have changed. A hint
+         *     says that a list should be asked for again, and nothing else. The answer begins when everything
+         *     that changes from then on is hinted at; it ends when the token or session does.
+         *
+         *     Needs a sign-in.
+         */
+        get: operations["events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/handlers": {
         parameters: {
             query?: never;
@@ -298,6 +527,106 @@ export interface paths {
         get: operations["show_handler"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Incidents, the newest first
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["list_incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{incident_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One incident
+         * @description Needs the permission `alerts.read`.
+         */
+        get: operations["show_incident"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{incident_id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look after it: nobody is reminded any more, all are told when it is over
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["acknowledge_incident"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{incident_id}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that it is over; while it still holds, no other is opened
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["resolve_incident"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{incident_id}/silence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell nobody of it for so long; 0 ends a silence
+         * @description Needs the permission `alerts.write`.
+         */
+        post: operations["silence_incident"];
         delete?: never;
         options?: never;
         head?: never;
@@ -770,6 +1099,158 @@ export interface paths {
         get: operations["list_task_types"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Schedules by name, with when they fire and how their last runs went
+         * @description Needs the permission `schedules.read`.
+         */
+        get: operations["list_schedules"];
+        put?: never;
+        /**
+         * Create a schedule; it fires from now on, unless its status is 0
+         * @description Needs the permission `schedules.write`.
+         */
+        post: operations["create_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules/{schedule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One schedule
+         * @description Needs the permission `schedules.read`.
+         */
+        get: operations["show_schedule"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a schedule; its tasks and runs stay. One declared in code can only be stopped
+         * @description Needs the permission `schedules.write`.
+         */
+        delete: operations["delete_schedule"];
+        options?: never;
+        head?: never;
+        /**
+         * Change fields of a schedule while it goes on; a new rule counts from now on
+         * @description Needs the permission `schedules.write`.
+         */
+        patch: operations["update_schedule"];
+        trace?: never;
+    };
+    "/api/v1/schedules/{schedule_id}/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When a schedule fires next, in its zone, as if it were started
+         * @description Needs the permission `schedules.read`.
+         */
+        get: operations["show_next_fires"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules/{schedule_id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a schedule fire from now on; what it missed while stopped does not fire
+         * @description Needs the permission `schedules.write`.
+         */
+        post: operations["start_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules/{schedule_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a schedule fire no more; what it has enqueued goes on
+         * @description Needs the permission `schedules.write`.
+         */
+        post: operations["stop_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules/{schedule_id}/trigger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enqueue a schedule's task now, whether it is started or not
+         * @description Needs the permission `schedules.trigger`.
+         */
+        post: operations["trigger_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * When a rule would fire, and what it means in words; nothing is made
+         * @description Needs the permission `schedules.read`.
+         */
+        post: operations["preview_schedule"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1400,6 +1881,114 @@ export interface components {
             reason: string;
         };
         /**
+         * Channel
+         * @description Where people are told; its secrets are masked.
+         */
+        Channel: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: number;
+            kind: components["schemas"]["ChannelKind"];
+            /**
+             * Last Error
+             * @description Why the newest message did not get out.
+             */
+            last_error: string | null;
+            /** Last Sent At */
+            last_sent_at: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Settings
+             * @description `{"to": [addresses]}` of a mail, `{"url": …, "secret"?: …}` of a webhook, `{"url": …}` of a service of apprise.
+             * @example {
+             *       "to": [
+             *         "ops@example.com"
+             *       ]
+             *     }
+             * @example {
+             *       "url": "https://hooks.example.com/taskyard"
+             *     }
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @description 1, or 0 for disabled.
+             */
+            status: number;
+            /** Tenant Id */
+            tenant_id: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * ChannelChanges
+         * @description What is to be different; what is left out stays, also within the settings.
+         */
+        ChannelChanges: {
+            /** Name */
+            name?: string;
+            /**
+             * Settings
+             * @description `{"to": [addresses]}` of a mail, `{"url": …, "secret"?: …}` of a webhook, `{"url": …}` of a service of apprise.
+             * @example {
+             *       "to": [
+             *         "ops@example.com"
+             *       ]
+             *     }
+             * @example {
+             *       "url": "https://hooks.example.com/taskyard"
+             *     }
+             */
+            settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @default 1
+             */
+            status: number;
+        };
+        /**
+         * ChannelKind
+         * @description How a message gets out.
+         * @enum {string}
+         */
+        ChannelKind: "mail" | "webhook" | "apprise";
+        /**
+         * ChannelPage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        ChannelPage: {
+            /** Data */
+            data: components["schemas"]["Channel"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
          * Credentials
          * @description Who signs in.
          */
@@ -1554,6 +2143,26 @@ export interface components {
             since: string | null;
         };
         /**
+         * Fire
+         * @description One instant at which a schedule fires.
+         */
+        Fire: {
+            /**
+             * Fire Time
+             * Format: date-time
+             * @description With the offset that its zone has then.
+             */
+            fire_time: string;
+        };
+        /**
+         * Fires
+         * @description The next instants of a schedule.
+         */
+        Fires: {
+            /** Data */
+            data: components["schemas"]["Fire"][];
+        };
+        /**
          * Handler
          * @description Code that does tasks of one type, and what it promises.
          */
@@ -1697,6 +2306,99 @@ export interface components {
             };
         };
         /**
+         * Incident
+         * @description One occurrence of what a rule watches.
+         */
+        Incident: {
+            /** Acknowledged At */
+            acknowledged_at: string | null;
+            /** Acknowledged By */
+            acknowledged_by: string | null;
+            /**
+             * Count
+             * @description How many runs (or other things) it is about.
+             */
+            count: number;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            };
+            /**
+             * First At
+             * Format: date-time
+             */
+            first_at: string;
+            /** Id */
+            id: number;
+            kind: components["schemas"]["RuleKind"];
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+            /**
+             * Messages
+             * @description How many messages were sent of it.
+             */
+            messages: number;
+            /** Notified At */
+            notified_at: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /**
+             * Resolved By
+             * @description Null where it was over by itself.
+             */
+            resolved_by: string | null;
+            /** Rule Id */
+            rule_id: number;
+            /** Rule Name */
+            rule_name: string;
+            /**
+             * Run Id
+             * @description The newest run of them.
+             */
+            run_id: number | null;
+            /** Silenced Until */
+            silenced_until: string | null;
+            state: components["schemas"]["taskyard__alerts__incident__State"];
+            /**
+             * Subject
+             * @description What it is about; one incident of a rule is open for each.
+             * @example task_type:backup
+             * @example schedule:7
+             */
+            subject: string;
+            /** Summary */
+            summary: string;
+            /** Tenant Id */
+            tenant_id: string;
+        };
+        /**
+         * IncidentPage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        IncidentPage: {
+            /** Data */
+            data: components["schemas"]["Incident"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
          * Info
          * @description What fires by itself.
          */
@@ -1713,6 +2415,59 @@ export interface components {
              * @description The scheduler, in lines for people.
              */
             scheduler: string[];
+        };
+        /**
+         * Kind
+         * @description What a rule can watch.
+         */
+        Kind: {
+            /**
+             * Filters
+             * @description By what it can be narrowed.
+             */
+            filters: string[];
+            /** Help */
+            help: string;
+            kind: components["schemas"]["RuleKind"];
+            /**
+             * Needs
+             * @description The filters that must be given.
+             */
+            needs: string[];
+            /**
+             * Over
+             * @description When an incident of it is over.
+             */
+            over: string;
+            /**
+             * Platform
+             * @description It is about what belongs to no tenant.
+             */
+            platform: boolean;
+            /** Settings */
+            settings: components["schemas"]["KindSetting"][];
+        };
+        /**
+         * Kinds
+         * @description All there is to watch.
+         */
+        Kinds: {
+            /** Data */
+            data: components["schemas"]["Kind"][];
+        };
+        /**
+         * KindSetting
+         * @description A number or a word that rules of a kind take.
+         */
+        KindSetting: {
+            /** Default */
+            default: number | string | null;
+            /** Help */
+            help: string;
+            /** Name */
+            name: string;
+            /** Required */
+            required: boolean;
         };
         /**
          * LastPrune
@@ -1790,6 +2545,61 @@ export interface components {
              * @description A string beyond 2^53.
              */
             id: number | string;
+        };
+        /**
+         * MadeChannel
+         * @description A channel that was just made; `secret` cannot be had again.
+         */
+        MadeChannel: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: number;
+            kind: components["schemas"]["ChannelKind"];
+            /**
+             * Last Error
+             * @description Why the newest message did not get out.
+             */
+            last_error: string | null;
+            /** Last Sent At */
+            last_sent_at: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Secret
+             * @description What a webhook's messages are signed with.
+             */
+            secret: string | null;
+            /**
+             * Settings
+             * @description `{"to": [addresses]}` of a mail, `{"url": …, "secret"?: …}` of a webhook, `{"url": …}` of a service of apprise.
+             * @example {
+             *       "to": [
+             *         "ops@example.com"
+             *       ]
+             *     }
+             * @example {
+             *       "url": "https://hooks.example.com/taskyard"
+             *     }
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @description 1, or 0 for disabled.
+             */
+            status: number;
+            /** Tenant Id */
+            tenant_id: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
         };
         /**
          * MadeToken
@@ -1913,6 +2723,40 @@ export interface components {
             previous: number | null;
         };
         /**
+         * NewChannel
+         * @description A channel to be.
+         */
+        NewChannel: {
+            kind: components["schemas"]["ChannelKind"];
+            /** Name */
+            name: string;
+            /**
+             * Settings
+             * @description `{"to": [addresses]}` of a mail, `{"url": …, "secret"?: …}` of a webhook, `{"url": …}` of a service of apprise.
+             * @example {
+             *       "to": [
+             *         "ops@example.com"
+             *       ]
+             *     }
+             * @example {
+             *       "url": "https://hooks.example.com/taskyard"
+             *     }
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @default 1
+             */
+            status: number;
+            /**
+             * Tenant Id
+             * @description Whose it is; empty is the platform's.
+             */
+            tenant_id?: string | null;
+        };
+        /**
          * NewPassword
          * @description Another password.
          */
@@ -1960,6 +2804,126 @@ export interface components {
             } | null;
             /** Task Type */
             task_type: string;
+        };
+        /**
+         * NewRule
+         * @description A rule to be.
+         */
+        NewRule: {
+            /** Channels */
+            channels?: number[] | null;
+            /**
+             * Filters
+             * @description Only what has one of these values, by task_type, queue, schedule_id, …; which there are depends on the kind.
+             * @example {
+             *       "task_type": [
+             *         "backup"
+             *       ]
+             *     }
+             */
+            filters?: {
+                [key: string]: unknown;
+            } | null;
+            kind: components["schemas"]["RuleKind"];
+            /** Name */
+            name: string;
+            /** Remind Every */
+            remind_every?: number | string | null;
+            /** Resolve After */
+            resolve_after?: number | string | null;
+            /**
+             * Settings
+             * @description The numbers and words of its kind (see the kinds).
+             * @example {
+             *       "count": 5,
+             *       "window": "10m"
+             *     }
+             */
+            settings?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Status
+             * @default 1
+             */
+            status: number;
+            /**
+             * Tenant Id
+             * @description Whose it is; empty is the platform's.
+             */
+            tenant_id?: string | null;
+        };
+        /**
+         * NewSchedule
+         * @description A schedule to be.
+         */
+        NewSchedule: {
+            /** Cron Expression */
+            cron_expression?: string | null;
+            /**
+             * Dialect
+             * @enum {unknown}
+             */
+            dialect?: "unix" | "quartz" | null;
+            /**
+             * End At
+             * @description Not after this.
+             */
+            end_at?: string | null;
+            /**
+             * Interval
+             * @description Instead: every so often.
+             */
+            interval?: number | string | null;
+            /** Jitter */
+            jitter?: number | string | null;
+            /**
+             * Misfire
+             * @enum {unknown}
+             */
+            misfire?: "skip" | "one" | "all" | null;
+            /** Misfire Window */
+            misfire_window?: number | string | null;
+            /** Monitor Timeout */
+            monitor_timeout?: number | string | null;
+            /** Name */
+            name: string;
+            /**
+             * Overlap
+             * @enum {unknown}
+             */
+            overlap?: "allow" | "skip" | "queue" | "replace" | null;
+            /** Queue */
+            queue?: string | null;
+            /** Retry Count */
+            retry_count?: number | null;
+            /** Retry Interval */
+            retry_interval?: number | string | null;
+            /**
+             * Start At
+             * @description Not before this; without an offset, in its time_zone.
+             */
+            start_at?: string | null;
+            /** Status */
+            status?: number | null;
+            /** Task Params */
+            task_params?: {
+                [key: string]: unknown;
+            } | null;
+            /** Task Type */
+            task_type: string;
+            /**
+             * Tenant Id
+             * @description Whose it is; by default one's own, or the platform's.
+             */
+            tenant_id?: string | null;
+            /**
+             * Time Zone
+             * @description IANA name; else `default_time_zone`.
+             */
+            time_zone?: string | null;
+            /** Timeout */
+            timeout?: number | string | null;
         };
         /**
          * NewTask
@@ -2114,6 +3078,49 @@ export interface components {
          * @enum {string}
          */
         Permission: "runs.read" | "tasks.read" | "tasks.write" | "batches.read" | "batches.write" | "schedules.read" | "schedules.write" | "schedules.trigger" | "templates.write" | "alerts.read" | "alerts.write" | "handlers.read" | "tokens.write" | "payload.raw" | "monitoring" | "queues.write" | "servers.write" | "users.write" | "audit.read" | "settings.read" | "purge";
+        /**
+         * PreviewRequest
+         * @description A rule to be looked at before it is anybody's.
+         */
+        PreviewRequest: {
+            /**
+             * After
+             * @description Later than this, not than now; without an offset, in its time_zone.
+             */
+            after?: string | null;
+            /**
+             * Count
+             * @default 10
+             */
+            count: number;
+            /** Cron Expression */
+            cron_expression?: string | null;
+            /**
+             * Dialect
+             * @enum {unknown}
+             */
+            dialect?: "unix" | "quartz" | null;
+            /**
+             * End At
+             * @description Not after this.
+             */
+            end_at?: string | null;
+            /**
+             * Interval
+             * @description Instead: every so often.
+             */
+            interval?: number | string | null;
+            /**
+             * Start At
+             * @description Not before this; without an offset, in its time_zone.
+             */
+            start_at?: string | null;
+            /**
+             * Time Zone
+             * @description IANA name; else `default_time_zone`.
+             */
+            time_zone?: string | null;
+        };
         /**
          * Problem
          * @description What went wrong (RFC 9457).
@@ -2316,6 +3323,32 @@ export interface components {
             data: components["schemas"]["Reason"][];
         };
         /**
+         * RecentRun
+         * @description A run of a schedule that has ended.
+         */
+        RecentRun: {
+            /** Attempt */
+            attempt: number;
+            /**
+             * Execute Index
+             * @description The how many-th fire of its schedule.
+             */
+            execute_index: number | null;
+            /**
+             * Execution Time
+             * @description Seconds.
+             */
+            execution_time: number | null;
+            /** Run Id */
+            run_id: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            status: components["schemas"]["RunStatus"];
+        };
+        /**
          * RetryPolicy
          * @description How long to wait before a retry.
          */
@@ -2353,6 +3386,192 @@ export interface components {
             data: components["schemas"]["RoleInFull"][];
             /** Grantable */
             grantable: components["schemas"]["Permission"][];
+        };
+        /**
+         * Rule
+         * @description What is watched, and who is told.
+         */
+        Rule: {
+            /**
+             * Channels
+             * @description Ids of the channels that are told; null is all of its tenant.
+             */
+            channels: number[] | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Filters
+             * @description Only what has one of these values, by task_type, queue, schedule_id, …; which there are depends on the kind.
+             * @example {
+             *       "task_type": [
+             *         "backup"
+             *       ]
+             *     }
+             */
+            filters: {
+                [key: string]: unknown[];
+            };
+            /** Id */
+            id: number;
+            kind: components["schemas"]["RuleKind"];
+            /** Name */
+            name: string;
+            /**
+             * Problem
+             * @description Why it could not be judged the last time.
+             */
+            problem: string | null;
+            /**
+             * Remind Every
+             * @description Seconds after which people are told again; 0 is never.
+             */
+            remind_every: number;
+            /**
+             * Resolve After
+             * @description Seconds for which it must have been over.
+             */
+            resolve_after: number;
+            /**
+             * Settings
+             * @description The numbers and words of its kind (see the kinds).
+             * @example {
+             *       "count": 5,
+             *       "window": "10m"
+             *     }
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Silenced Until */
+            silenced_until: string | null;
+            /**
+             * Status
+             * @description 1, or 0 for disabled.
+             */
+            status: number;
+            /** Tenant Id */
+            tenant_id: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * RuleChanges
+         * @description What is to be different; filters and settings are replaced as a whole.
+         */
+        RuleChanges: {
+            /** Channels */
+            channels?: number[] | null;
+            /**
+             * Filters
+             * @description Only what has one of these values, by task_type, queue, schedule_id, …; which there are depends on the kind.
+             * @example {
+             *       "task_type": [
+             *         "backup"
+             *       ]
+             *     }
+             */
+            filters?: {
+                [key: string]: unknown;
+            } | null;
+            /** Name */
+            name?: string;
+            /** Remind Every */
+            remind_every?: number | string | null;
+            /** Resolve After */
+            resolve_after?: number | string | null;
+            /**
+             * Settings
+             * @description The numbers and words of its kind (see the kinds).
+             * @example {
+             *       "count": 5,
+             *       "window": "10m"
+             *     }
+             */
+            settings?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Status
+             * @default 1
+             */
+            status: number;
+        };
+        /**
+         * RuleDraft
+         * @description A rule that is only thought of.
+         */
+        RuleDraft: {
+            /** Channels */
+            channels?: number[] | null;
+            /**
+             * Filters
+             * @description Only what has one of these values, by task_type, queue, schedule_id, …; which there are depends on the kind.
+             * @example {
+             *       "task_type": [
+             *         "backup"
+             *       ]
+             *     }
+             */
+            filters?: {
+                [key: string]: unknown;
+            } | null;
+            kind: components["schemas"]["RuleKind"];
+            /** Remind Every */
+            remind_every?: number | string | null;
+            /** Resolve After */
+            resolve_after?: number | string | null;
+            /**
+             * Settings
+             * @description The numbers and words of its kind (see the kinds).
+             * @example {
+             *       "count": 5,
+             *       "window": "10m"
+             *     }
+             */
+            settings?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Tenant Id
+             * @description Whose it is; empty is the platform's.
+             */
+            tenant_id?: string | null;
+        };
+        /**
+         * RuleKind
+         * @description What a rule watches.
+         * @enum {string}
+         */
+        RuleKind: "run_failed" | "run_timeout" | "run_long" | "failures" | "failure_rate" | "no_success" | "queue_wait" | "server_lost" | "schedule_late" | "schedule_missed" | "prune_behind" | "batch_finished";
+        /**
+         * RulePage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        RulePage: {
+            /** Data */
+            data: components["schemas"]["Rule"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
         };
         /**
          * Run
@@ -2562,6 +3781,442 @@ export interface components {
          */
         RunStatus: "running" | "completed" | "failed" | "timeout" | "cancelled" | "lost" | "interrupted";
         /**
+         * Schedule
+         * @description A schedule: when it fires, what it then enqueues, and how its last 20 runs went.
+         */
+        Schedule: {
+            /**
+             * Average Time
+             * @description Of its last 20 runs, in seconds.
+             */
+            average_time: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Cron Expression */
+            cron_expression: string | null;
+            /**
+             * Dialect
+             * @example unix
+             * @example quartz
+             */
+            dialect: string;
+            /** End At */
+            end_at: string | null;
+            /** Fired */
+            fired: number;
+            /** Id */
+            id: number;
+            /**
+             * Interval
+             * @description Seconds, instead of cron_expression.
+             */
+            interval: number | null;
+            /** Jitter */
+            jitter: number;
+            /** Last Fire At */
+            last_fire_at: string | null;
+            /**
+             * Last Lateness
+             * @description Seconds from its last instant to its fire.
+             */
+            last_lateness: number | null;
+            /** Last Missed At */
+            last_missed_at: string | null;
+            last_status: components["schemas"]["RunStatus"] | null;
+            /**
+             * Misfire
+             * @example skip
+             * @example one
+             * @example all
+             */
+            misfire: string;
+            /** Misfire Window */
+            misfire_window: number | null;
+            /**
+             * Missed
+             * @description Instants that came too late for its misfire policy.
+             */
+            missed: number;
+            /**
+             * Monitor Timeout
+             * @description A longer run is told; it goes on.
+             */
+            monitor_timeout: number | null;
+            /** Name */
+            name: string;
+            /** Next Fire At */
+            next_fire_at: string | null;
+            /**
+             * Overlap
+             * @example allow
+             * @example skip
+             * @example queue
+             * @example replace
+             */
+            overlap: string;
+            /**
+             * Problem
+             * @description Why it cannot fire.
+             */
+            problem: string | null;
+            /**
+             * Queue
+             * @description Null is the handler's.
+             */
+            queue: string | null;
+            /**
+             * Recent
+             * @description Its last 20 runs, the newest first.
+             */
+            recent: components["schemas"]["RecentRun"][];
+            /**
+             * Retry Count
+             * @description Null is the handler's max_retries.
+             */
+            retry_count: number | null;
+            /** Retry Interval */
+            retry_interval: number | null;
+            /**
+             * Skipped
+             * @description Instants held back by its overlap policy or its tenant.
+             */
+            skipped: number;
+            /**
+             * Source
+             * @example api
+             * @example code
+             * @example sql
+             * @example system
+             */
+            source: string;
+            /** Start At */
+            start_at: string | null;
+            /**
+             * State
+             * @example started
+             * @example stopped
+             * @example over
+             * @example quarantined
+             */
+            state: string;
+            /**
+             * Status
+             * @description 1 is started, 0 is stopped.
+             */
+            status: number;
+            /**
+             * Success Rate
+             * @description Of its last 20 runs, 0–1.
+             */
+            success_rate: number | null;
+            /**
+             * Task Params
+             * @description Secrets in it are masked.
+             */
+            task_params: unknown;
+            /** Task Type */
+            task_type: string;
+            /** Tenant Id */
+            tenant_id: string;
+            /** Time Zone */
+            time_zone: string | null;
+            /**
+             * Timeout
+             * @description A longer run is stopped.
+             */
+            timeout: number | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Words
+             * @description When it fires, in English.
+             */
+            words: string | null;
+            /**
+             * Words Zh
+             * @description When it fires, in Chinese.
+             */
+            words_zh: string | null;
+        };
+        /**
+         * ScheduleChanges
+         * @description What is to be otherwise.
+         */
+        ScheduleChanges: {
+            /** Cron Expression */
+            cron_expression?: string | null;
+            /**
+             * Dialect
+             * @enum {unknown}
+             */
+            dialect?: "unix" | "quartz" | null;
+            /**
+             * End At
+             * @description Not after this.
+             */
+            end_at?: string | null;
+            /**
+             * Interval
+             * @description Instead: every so often.
+             */
+            interval?: number | string | null;
+            /** Jitter */
+            jitter?: number | string | null;
+            /**
+             * Misfire
+             * @enum {unknown}
+             */
+            misfire?: "skip" | "one" | "all" | null;
+            /** Misfire Window */
+            misfire_window?: number | string | null;
+            /** Monitor Timeout */
+            monitor_timeout?: number | string | null;
+            /** Name */
+            name?: string;
+            /**
+             * Overlap
+             * @enum {unknown}
+             */
+            overlap?: "allow" | "skip" | "queue" | "replace" | null;
+            /** Queue */
+            queue?: string | null;
+            /** Retry Count */
+            retry_count?: number | null;
+            /** Retry Interval */
+            retry_interval?: number | string | null;
+            /**
+             * Start At
+             * @description Not before this; without an offset, in its time_zone.
+             */
+            start_at?: string | null;
+            /** Status */
+            status?: number | null;
+            /** Task Params */
+            task_params?: {
+                [key: string]: unknown;
+            } | null;
+            /** Task Type */
+            task_type?: string;
+            /**
+             * Time Zone
+             * @description IANA name; else `default_time_zone`.
+             */
+            time_zone?: string | null;
+            /** Timeout */
+            timeout?: number | string | null;
+        };
+        /**
+         * ScheduleInFull
+         * @description A schedule, and whether a server has its handler.
+         */
+        ScheduleInFull: {
+            /**
+             * Average Time
+             * @description Of its last 20 runs, in seconds.
+             */
+            average_time: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Cron Expression */
+            cron_expression: string | null;
+            /**
+             * Dialect
+             * @example unix
+             * @example quartz
+             */
+            dialect: string;
+            /** End At */
+            end_at: string | null;
+            /** Fired */
+            fired: number;
+            /** Handler Known */
+            handler_known: boolean;
+            /** Id */
+            id: number;
+            /**
+             * Interval
+             * @description Seconds, instead of cron_expression.
+             */
+            interval: number | null;
+            /** Jitter */
+            jitter: number;
+            /** Last Fire At */
+            last_fire_at: string | null;
+            /**
+             * Last Lateness
+             * @description Seconds from its last instant to its fire.
+             */
+            last_lateness: number | null;
+            /** Last Missed At */
+            last_missed_at: string | null;
+            last_status: components["schemas"]["RunStatus"] | null;
+            /**
+             * Misfire
+             * @example skip
+             * @example one
+             * @example all
+             */
+            misfire: string;
+            /** Misfire Window */
+            misfire_window: number | null;
+            /**
+             * Missed
+             * @description Instants that came too late for its misfire policy.
+             */
+            missed: number;
+            /**
+             * Monitor Timeout
+             * @description A longer run is told; it goes on.
+             */
+            monitor_timeout: number | null;
+            /** Name */
+            name: string;
+            /** Next Fire At */
+            next_fire_at: string | null;
+            /**
+             * Overlap
+             * @example allow
+             * @example skip
+             * @example queue
+             * @example replace
+             */
+            overlap: string;
+            /**
+             * Problem
+             * @description Why it cannot fire.
+             */
+            problem: string | null;
+            /**
+             * Queue
+             * @description Null is the handler's.
+             */
+            queue: string | null;
+            /**
+             * Recent
+             * @description Its last 20 runs, the newest first.
+             */
+            recent: components["schemas"]["RecentRun"][];
+            /**
+             * Retry Count
+             * @description Null is the handler's max_retries.
+             */
+            retry_count: number | null;
+            /** Retry Interval */
+            retry_interval: number | null;
+            /**
+             * Skipped
+             * @description Instants held back by its overlap policy or its tenant.
+             */
+            skipped: number;
+            /**
+             * Source
+             * @example api
+             * @example code
+             * @example sql
+             * @example system
+             */
+            source: string;
+            /** Start At */
+            start_at: string | null;
+            /**
+             * State
+             * @example started
+             * @example stopped
+             * @example over
+             * @example quarantined
+             */
+            state: string;
+            /**
+             * Status
+             * @description 1 is started, 0 is stopped.
+             */
+            status: number;
+            /**
+             * Success Rate
+             * @description Of its last 20 runs, 0–1.
+             */
+            success_rate: number | null;
+            /**
+             * Task Params
+             * @description Secrets in it are masked.
+             */
+            task_params: unknown;
+            /** Task Type */
+            task_type: string;
+            /** Tenant Id */
+            tenant_id: string;
+            /** Time Zone */
+            time_zone: string | null;
+            /**
+             * Timeout
+             * @description A longer run is stopped.
+             */
+            timeout: number | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Words
+             * @description When it fires, in English.
+             */
+            words: string | null;
+            /**
+             * Words Zh
+             * @description When it fires, in Chinese.
+             */
+            words_zh: string | null;
+        };
+        /**
+         * SchedulePage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        SchedulePage: {
+            /** Data */
+            data: components["schemas"]["Schedule"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
+         * Sent
+         * @description The task that sends a message; its run says whether it got out.
+         */
+        Sent: {
+            /** Id */
+            id: number;
+            /** Queue */
+            queue: string;
+            /**
+             * Ref
+             * @example alerts/42
+             */
+            ref: string;
+        };
+        /**
          * Series
          * @description A figure over time.
          */
@@ -2698,6 +4353,17 @@ export interface components {
             data: components["schemas"]["Setting"][];
         };
         /**
+         * Silence
+         * @description For how long nobody is told; 0 ends a silence.
+         */
+        Silence: {
+            /**
+             * For
+             * @example 2h
+             */
+            for: number | string;
+        };
+        /**
          * Skipped
          * @description One that was left as it is, and why.
          */
@@ -2750,23 +4416,6 @@ export interface components {
              */
             to: string;
             wait_time: components["schemas"]["Times"];
-        };
-        /**
-         * State
-         * @description Where a task stands after a verb.
-         */
-        State: {
-            /** Ref */
-            ref: string;
-            /**
-             * Status
-             * @example pending
-             * @example running
-             * @example completed
-             * @example failed
-             * @example cancelled
-             */
-            status: string;
         };
         /**
          * Suggestions
@@ -3055,6 +4704,75 @@ export interface components {
             data: string[];
         };
         /**
+         * State
+         * @description Where an incident stands.
+         * @enum {string}
+         */
+        taskyard__alerts__incident__State: "open" | "acknowledged" | "resolved";
+        /**
+         * Preview
+         * @description How often a rule would have opened an incident in the last seven days.
+         */
+        taskyard__api__alert_rules__Preview: {
+            /**
+             * Fired
+             * @description Null where the past does not tell.
+             */
+            fired: number | null;
+            /**
+             * Note
+             * @description What the number leaves out.
+             */
+            note: string | null;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Times
+             * @description The newest, at most 20.
+             */
+            times: string[];
+        };
+        /**
+         * Preview
+         * @description The next instants of a rule, and what it means.
+         */
+        taskyard__api__schedules__Preview: {
+            /** Data */
+            data: components["schemas"]["Fire"][];
+            /**
+             * Words
+             * @description In English.
+             * @example Every day at 02:00
+             */
+            words: string;
+            /**
+             * Words Zh
+             * @description In Chinese.
+             * @example 每天 02:00
+             */
+            words_zh: string;
+        };
+        /**
+         * State
+         * @description Where a task stands after a verb.
+         */
+        taskyard__api__tasks__State: {
+            /** Ref */
+            ref: string;
+            /**
+             * Status
+             * @example pending
+             * @example running
+             * @example completed
+             * @example failed
+             * @example cancelled
+             */
+            status: string;
+        };
+        /**
          * Tenant
          * @description Whose data there is.
          */
@@ -3200,6 +4918,19 @@ export interface components {
             data: {
                 [key: string]: unknown;
             }[];
+        };
+        /**
+         * Trigger
+         * @description How a schedule is triggered.
+         */
+        Trigger: {
+            /**
+             * Task Params
+             * @description Instead of its own, this once.
+             */
+            task_params?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * User
@@ -4756,6 +6487,825 @@ export interface operations {
             };
         };
     };
+    list_alert_rules: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description What it watches. */
+                kind?: ("run_failed" | "run_timeout" | "run_long" | "failures" | "failure_rate" | "no_success" | "queue_wait" | "server_lost" | "schedule_late" | "schedule_missed" | "prune_behind" | "batch_finished")[];
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its name. */
+                q?: string;
+                /** @description The order; "-" is the largest first. */
+                sort?: "id" | "-id" | "name" | "-name";
+                /** @description 1, or 0 for disabled. */
+                status?: number[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RulePage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same key again, and the thing is not made twice: the answer is the first one's. Remembered for a day. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY331 There is no tenant of this id. `known` lists those that the caller sees */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY513 An Idempotency-Key came again while its first request has no answer yet; TY334 There is a user, tenant, alert rule or channel of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY512 An Idempotency-Key came again with another request; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY350 There is no alert rule of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY350 There is no alert rule of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY350 There is no alert rule of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY334 There is a user, tenant, alert rule or channel of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_saved_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["taskyard__api__alert_rules__Preview"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY350 There is no alert rule of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    silence_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Silence"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY350 There is no alert rule of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_alert_kinds: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Kinds"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleDraft"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["taskyard__api__alert_rules__Preview"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
@@ -5030,6 +7580,657 @@ export interface operations {
             };
         };
     };
+    list_channels: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description How messages get out. */
+                kind?: ("mail" | "webhook" | "apprise")[];
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its name. */
+                q?: string;
+                /** @description The order; "-" is the largest first. */
+                sort?: "id" | "-id" | "name" | "-name";
+                /** @description 1, or 0 for disabled. */
+                status?: number[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelPage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewChannel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeChannel"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY331 There is no tenant of this id. `known` lists those that the caller sees */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY334 There is a user, tenant, alert rule or channel of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause; TY356 Messages may not go to this host: its address is not one of the public internet; TY107 A feature needs a library that is installed with one of Taskyard's extras */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY351 There is no channel of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY351 There is no channel of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChannelChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY351 There is no channel of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY334 There is a user, tenant, alert rule or channel of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause; TY356 Messages may not go to this host: its address is not one of the public internet; TY107 A feature needs a library that is installed with one of Taskyard's extras */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sent"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY351 There is no channel of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password; TY515 So many clients listen for events that one more is turned away */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_handlers: {
         parameters: {
             query?: never;
@@ -5166,6 +8367,495 @@ export interface operations {
                 };
             };
             /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_incidents: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description What its rule watches. */
+                kind?: ("run_failed" | "run_timeout" | "run_long" | "failures" | "failure_rate" | "no_success" | "queue_wait" | "server_lost" | "schedule_late" | "schedule_missed" | "prune_behind" | "batch_finished")[];
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its summary. */
+                q?: string;
+                /** @description Its rule. */
+                rule_id?: number[];
+                /** @description The order; "-" is the largest first. */
+                sort?: "first_at" | "-first_at" | "id" | "-id";
+                /** @description Where it stands. */
+                state?: ("open" | "acknowledged" | "resolved")[];
+                /** @description What it is about, like task_type:backup. */
+                subject?: string[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentPage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY352 There is no incident of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    acknowledge_incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY352 There is no incident of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY352 There is no incident of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    silence_incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Silence"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY352 There is no incident of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6384,7 +10074,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["State"];
+                    "application/json": components["schemas"]["taskyard__api__tasks__State"];
                 };
             };
             /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
@@ -6572,7 +10262,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["State"];
+                    "application/json": components["schemas"]["taskyard__api__tasks__State"];
                 };
             };
             /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
@@ -6676,7 +10366,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["State"];
+                    "application/json": components["schemas"]["taskyard__api__tasks__State"];
                 };
             };
             /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
@@ -7516,6 +11206,975 @@ export interface operations {
                 };
             };
             /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_schedules: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description How it ended last. */
+                last_status?: ("running" | "completed" | "failed" | "timeout" | "cancelled" | "lost" | "interrupted")[];
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description With this very name. */
+                name?: string[];
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description Its overlap policy. */
+                overlap?: ("allow" | "skip" | "queue" | "replace")[];
+                /** @description With this in its name. */
+                q?: string;
+                /** @description The queue that it names. */
+                queue?: string[];
+                /** @description The order; "-" is the largest first. */
+                sort?: "name" | "-name" | "id" | "-id" | "next_fire_at" | "-next_fire_at" | "fired" | "-fired";
+                /** @description Who made it. */
+                source?: ("api" | "code" | "sql" | "system")[];
+                /** @description 1 is started, 0 is stopped. */
+                status?: number[];
+                /** @description Its handler. */
+                task_type?: string[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SchedulePage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_schedule: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same key again, and the thing is not made twice: the answer is the first one's. Remembered for a day. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSchedule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleInFull"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY310 There is no queue of this name. `known` lists those there are */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY513 An Idempotency-Key came again while its first request has no answer yet; TY343 The tenant has a schedule of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY512 An Idempotency-Key came again with another request; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleInFull"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScheduleChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleInFull"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name; TY310 There is no queue of this name. `known` lists those there are */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY343 The tenant has a schedule of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_next_fires: {
+        parameters: {
+            query?: {
+                /** @description How many. */
+                count?: number;
+            };
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fires"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute" */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleInFull"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stop_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleInFull"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trigger_schedule: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same key again, and the thing is not made twice: the answer is the first one's. Remembered for a day. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Trigger"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Enqueued"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name; TY310 There is no queue of this name. `known` lists those there are */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY513 An Idempotency-Key came again while its first request has no answer yet; TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY512 An Idempotency-Key came again with another request; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["taskyard__api__schedules__Preview"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute" */
             422: {
                 headers: {
                     [name: string]: unknown;
