@@ -118,7 +118,7 @@ def lock(arguments: list[str]) -> int:
     install("dev")
     options = ["--universal", "--no-header", "--no-annotate", "--python-version", "3.11", "--quiet"]
     command = [str(BIN / "uv"), "pip", "compile", "pyproject.toml", *options, *arguments, "-o"]
-    everything = ("--all-extras", "--group", "dev")
+    everything = ("--all-extras", "--group", "dev", "--group", "docs")
     return run(*command, LOCKS["run"]) or run(*command, LOCKS["dev"], *everything)
 
 
