@@ -17,8 +17,9 @@ import httpx2
 import pytest
 
 from api.house import House
+from api.processes import Folder
 from api.test_floods import Listening
-from api.test_process import Folder
+from api.test_process import HANDLERS
 from conformance.spine import Spine
 from support import wait_for
 from taskyard.access import tokens, users
@@ -32,7 +33,7 @@ SOON = 2.5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
-    folder = Folder(tmp_path)
+    folder = Folder(tmp_path, HANDLERS)
     yield folder
     folder.close()
 

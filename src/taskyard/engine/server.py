@@ -291,8 +291,9 @@ class Life:
         self.server.started.set()
 
     def _ensure_queues(self, specs: Any) -> None:
-        names = {spec.queue for spec in specs} | {queues.DEFAULT}
-        for name in sorted(names):
+        names = {spec.queue for spec in specs} - {queues.DEFAULT}
+        # The default queue is always the first: whoever tries out a queue "1" means no handler's.
+        for name in (queues.DEFAULT, *sorted(names)):
             try:
                 queues.ensure_queue(self.db, name)
             except TaskyardError as error:
