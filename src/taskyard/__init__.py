@@ -8,13 +8,18 @@ from taskyard.core import version
 __version__ = version.VERSION
 
 if TYPE_CHECKING:
+    from taskyard.batches.context import ItemContext as ItemContext
+    from taskyard.batches.handle import BatchHandle as BatchHandle
     from taskyard.context import Context as Context
     from taskyard.context import current as current
+    from taskyard.core.errors import BatchFailed as BatchFailed
+    from taskyard.core.errors import BatchRunning as BatchRunning
     from taskyard.core.errors import Cancel as Cancel
     from taskyard.core.errors import DuplicateTask as DuplicateTask
     from taskyard.core.errors import NotNow as NotNow
     from taskyard.core.errors import OutcomeUnknown as OutcomeUnknown
     from taskyard.core.errors import ParamsInvalid as ParamsInvalid
+    from taskyard.core.errors import RefreshNeeded as RefreshNeeded
     from taskyard.core.errors import Retry as Retry
     from taskyard.core.errors import Snooze as Snooze
     from taskyard.core.errors import TaskFailed as TaskFailed
@@ -34,7 +39,9 @@ _HOMES = {
     # The application, and what its handlers get
     "Yard": "taskyard.yard",
     "TaskHandle": "taskyard.yard",
+    "BatchHandle": "taskyard.batches.handle",
     "Context": "taskyard.context",
+    "ItemContext": "taskyard.batches.context",
     "current": "taskyard.context",
     "Secret": "taskyard.core.signature",
     "Settings": "taskyard.settings",
@@ -46,12 +53,15 @@ _HOMES = {
     "Retry": "taskyard.core.errors",
     "Snooze": "taskyard.core.errors",
     "Cancel": "taskyard.core.errors",
+    "RefreshNeeded": "taskyard.core.errors",
     # Errors that applications meet; all others are in taskyard.core.errors
     "TaskyardError": "taskyard.core.errors",
     "ParamsInvalid": "taskyard.core.errors",
     "DuplicateTask": "taskyard.core.errors",
     "TaskFailed": "taskyard.core.errors",
     "TaskLost": "taskyard.core.errors",
+    "BatchRunning": "taskyard.core.errors",
+    "BatchFailed": "taskyard.core.errors",
     "WaitTimedOut": "taskyard.core.errors",
     "OutcomeUnknown": "taskyard.core.errors",
     "NotNow": "taskyard.core.errors",

@@ -110,6 +110,8 @@ class HandlerSpec:
     parameters: dict[str, Any] = field(default_factory=dict)
     schedules: tuple[dict[str, Any], ...] = ()
     """The Schedules that its code declares, as `schedules.definition` reads them."""
+    batch: dict[str, Any] | None = None
+    """What it promises for batches, as `batches.definition` reads it; None: it is for Tasks."""
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready data."""
@@ -160,6 +162,8 @@ class Handler(Generic[P, R]):
         self.signature = Signature(name, function, Context)
         self.schedules: list[dict[str, Any]] = []
         """The Schedules that are declared for it, each by its fields."""
+        self.batch: dict[str, Any] | None = None
+        """What it promises for batches; None for a handler of Tasks."""
         self._rules, policy = _retry(options.get("retry", ()) if options else ())
         self._promises = _promises(name, options or {}, policy)
 
@@ -179,11 +183,16 @@ class Handler(Generic[P, R]):
             location=self.signature.location,
             parameters=self.signature.schema,
             schedules=tuple(self.schedules),
+            batch=self.batch,
             **self._promises,
         )
         self._check_template(spec.excl_key)
         self._check_schedules()
         return spec
+
+    def body(self, context: Context) -> Callable[..., R]:
+        """What is called for a Run."""
+        return self.function
 
     def arguments(self, context: Context, params: str | None) -> dict[str, Any]:
         """The keyword arguments of a call for a Run.

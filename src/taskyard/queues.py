@@ -40,6 +40,11 @@ _SETTABLE = (
 )
 
 
+BATCHES = "batches"
+"""The Queue of the Tasks that work for batches."""
+
+_ROOMY: dict[str, dict[str, Any]] = {BATCHES: {"max_workers": 20, "scan_interval": 1.0}}
+
 RANGES: dict[str, tuple[float, float]] = {
     "max_workers": (0, 10_000),
     "scan_interval": (0.01, 86_400),
@@ -146,12 +151,15 @@ def create_queue(db: Database, caller: Caller, queue_name: str, **settings: Any)
 
 
 def ensure_queue(db: Database, queue_name: str) -> None:
-    """Create a Queue with default settings unless it is there; never alters one (rulings 2.9)."""
+    """Create a Queue with default settings unless it is there; never alters one (rulings 2.9).
+
+    That of the batches has room for the Tasks of many at once.
+    """
     try:
         get_queue(db, queue_name)
     except QueueUnknown:
         try:
-            create_queue(db, ENGINE, queue_name)
+            create_queue(db, ENGINE, queue_name, **_ROOMY.get(queue_name, {}))
         except QueueInvalid:
             get_queue(db, queue_name)  # another Server was faster
 

@@ -205,6 +205,9 @@ class Stage:
                 " strftime('%Y-%m-%d %H:%M:%f', schedule_time, :shift) WHERE status = 0"
             )
             self._yard.database.run(lambda tx, sql=sql: tx.execute(sql, shift=shift))  # type: ignore[misc]
+        sql = "UPDATE ty_batch_items SET due = due - :seconds WHERE due IS NOT NULL"
+        seconds = parse_duration(duration)
+        self._yard.database.run(lambda tx: tx.execute(sql, seconds=seconds))
 
     # --- Below -----------------------------------------------------------------------------------
 

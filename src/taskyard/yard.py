@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -40,6 +40,8 @@ from taskyard.core.payload import dump_params
 from taskyard.handlers import Application, Handler, HandlerOptions
 
 if TYPE_CHECKING:
+    from taskyard.batches.handle import BatchHandle
+    from taskyard.batches.handler import BatchHandler, BatchOptions
     from taskyard.db.database import Database
     from taskyard.settings import Settings
     from taskyard.tasks.enqueue import NewTask, TaskRef
@@ -116,6 +118,29 @@ class ScheduleOptions(TypedDict, total=False):
     """After so long an alert is raised, and the run goes on."""
     tenant_id: str
     """Whose it is; default '', the platform's."""
+
+
+class BatchFields(TypedDict, total=False):
+    """What `yard.create_batch` takes beside the handler and the items."""
+
+    name: str
+    """What people see; default is the handler's name."""
+    tenant_id: str
+    """Whose it is; default '', the platform's. A tenant has one live batch of a type."""
+    params: Mapping[str, Any]
+    """What the handler gets besides each item, by name."""
+    concurrency: int
+    """How many items are worked on at once, over all servers; default is the handler's."""
+    rate_limit: float
+    """Items a second over all servers; default is the handler's."""
+    pause: Duration
+    """How long each worker waits after an item; default is the handler's."""
+    max_retries: int
+    """How many attempts of an item may follow its first; default is the handler's."""
+    stop_after: int
+    """Failed items that end the batch."""
+    notify: Sequence[str]
+    """Who is told of its end: channels by name, and addresses of mail."""
 
 
 class TaskHandle:
@@ -273,6 +298,70 @@ class Yard(Application):
             return handler
 
         return register
+
+    # --- Batches ---------------------------------------------------------------------------------
+
+    def batch(
+        self, name: str, **options: Unpack[BatchOptions]
+    ) -> Callable[[Callable[..., R]], BatchHandler[R]]:
+        """Register the decorated function, `def` or `async def`, as what processes an item.
+
+        It takes `item`, and what it needs of the batch's parameters. Raises HandlerTwice,
+        BatchInvalid naming the option, TypeError.
+        """
+        from taskyard.batches.handler import BatchHandler
+
+        def register(function: Callable[..., R]) -> BatchHandler[R]:
+            handler = BatchHandler(function, name, options, lambda: self.database)
+            self.registry.add(handler)
+            return handler
+
+        return register
+
+    def create_batch(
+        self,
+        task_type: str = "",
+        items: Iterable[Any] = (),
+        *,
+        start: bool = True,
+        template: int | str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        **fields: Unpack[BatchFields],
+    ) -> BatchHandle:
+        """Create a batch over `items` and start it; returns its handle.
+
+        An item is an id, a pair of id and data, or `{"item_id": …, "data": …}`; any iterable will
+        do, and is read once: a million are never in memory. `template` with `variables` fills in
+        what is not given. Raises BatchInvalid naming the field, BatchRunning while the tenant has a
+        live batch of the type, ParamsInvalid, HandlerUnknown.
+        """
+        from taskyard.batches import create, templates
+        from taskyard.batches.handle import BatchHandle
+
+        given: dict[str, Any] = {**fields, "task_type": task_type or None}
+        template_id = None
+        if template is not None:
+            found = templates.use_template(self.database, LOCAL, template, given, variables)
+            given, template_id = found
+        handler = self.registry.find(str(given["task_type"]))
+        made = create.create_batch(
+            self.database,
+            LOCAL,
+            given,
+            items,
+            start=start,
+            template_id=template_id,
+            spec=handler.spec if handler else None,
+        )
+        return BatchHandle(self.database, made["id"])
+
+    def batch_handle(self, batch_id: int) -> BatchHandle:
+        """The handle of a batch by its id. Raises BatchUnknown."""
+        from taskyard.batches.handle import BatchHandle
+
+        handle = BatchHandle(self.database, batch_id)
+        handle.show()
+        return handle
 
     # --- Tasks -----------------------------------------------------------------------------------
 

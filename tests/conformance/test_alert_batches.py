@@ -16,22 +16,12 @@ from taskyard.alerts.preview import preview_rule
 from taskyard.core.errors import AlertInvalid
 from taskyard.settings import Settings
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS ty_batches (
-  id integer NOT NULL PRIMARY KEY, name varchar(100), task_type varchar(100), tenant_id varchar(64),
-  status varchar(20), total_count integer, success_count integer, failed_count integer,
-  skipped_count integer, created_by varchar(100), started_at {time}, completed_at {time},
-  notify varchar(1000))
-"""
-
 
 class Ends:
     """A spine whose batches end when a test says so."""
 
     def __init__(self, spine: Spine) -> None:
         self.spine, self.db = spine, spine.db
-        kinds = {"sqlite": "text", "mysql": "datetime(6)"}
-        spine.execute(_TABLE.format(time=kinds.get(self.db.dialect.name, "timestamp")))
         self.table = telling.ready(self.db)
         self.count = 0
 
@@ -53,6 +43,9 @@ class Ends:
             "failed_count": failed,
             "skipped_count": 0,
             "created_by": "ada",
+            "concurrency": 1,
+            "max_retries": 0,
+            "on_inflight": "retry",
             "notify": None if notify is None else orjson.dumps(notify).decode(),
             **values,
         }
@@ -60,8 +53,8 @@ class Ends:
         marks = ", ".join(f":{name}" for name in row)
         now = self.db.dialect.utc_now
         sql = (
-            f"INSERT INTO ty_batches ({names}, started_at, completed_at)"
-            f" VALUES ({marks}, {now}, {now})"
+            f"INSERT INTO ty_batches ({names}, started_at, completed_at, created_at,"
+            f" updated_at) VALUES ({marks}, {now}, {now}, {now}, {now})"
         )
         self.db.run(lambda tx: tx.execute(sql, **row))
         return self.count

@@ -695,6 +695,122 @@ class ScheduleTwice(ScheduleInvalid):
         super().__init__("name", f'there is a schedule "{name}" already', "Choose another name.")
 
 
+class BatchUnknown(TaskyardError):
+    """There is no batch of this id (any more)."""
+
+    code = "TY360"
+    exit_code = 3
+
+    batch: str
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(
+            f"There is no batch {batch}.",
+            "`taskyard batch list` lists them with their ids.",
+            batch=batch,
+        )
+
+
+class BatchInvalid(TaskyardError):
+    """A field of a batch, its items or a template cannot be; `field` names it, `why` says why."""
+
+    code = "TY361"
+    exit_code = 2
+
+    field: str
+    why: str
+
+    def __init__(self, field: str, why: str, fix: str) -> None:
+        why = why.strip().rstrip(".")
+        end = "" if why.endswith("?") else "."
+        super().__init__(f"{field}: {why}{end}", fix, field=field, why=why)
+
+
+class ItemUnknown(TaskyardError):
+    """A batch has no item of this item_id."""
+
+    code = "TY362"
+    exit_code = 3
+
+    batch: str
+    item: str
+
+    def __init__(self, batch: str, item: str) -> None:
+        super().__init__(
+            f'Batch {batch} has no item "{item}".',
+            f"`taskyard batch items {batch}` lists them.",
+            batch=batch,
+            item=item,
+        )
+
+
+class TemplateUnknown(TaskyardError):
+    """There is no batch template of this id or name, or several tenants have one."""
+
+    code = "TY363"
+    exit_code = 3
+
+    template: str
+
+    def __init__(self, template: str, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            f'There is no one batch template "{template}".{did_you_mean(template, known)}',
+            "`taskyard batch-template list` lists them with their ids.",
+            template=template,
+        )
+
+
+class TemplateTwice(BatchInvalid):
+    """The tenant has a batch template of this name already."""
+
+    code = "TY364"
+    exit_code = 5
+
+    def __init__(self, name: str) -> None:
+        super().__init__("name", f'there is a template "{name}" already', "Choose another name.")
+
+
+class BatchFailed(TaskyardError):
+    """A batch that was waited for ended failed or cancelled; `error` says why."""
+
+    code = "TY365"
+    exit_code = 1
+
+    batch: int
+    status: str
+    error: str | None
+
+    def __init__(self, batch: int, status: str, error: str | None = None) -> None:
+        super().__init__(
+            f"Batch {batch} {status}{': ' + error.rstrip('.') if error else ''}.",
+            f"`taskyard batch show {batch}` shows how far it got.",
+            batch=batch,
+            status=status,
+            error=error,
+        )
+
+
+class BatchRunning(TaskyardError):
+    """The tenant has a batch of this type that is not over; `existing` is its id."""
+
+    code = "TY402"
+    exit_code = 5
+
+    task_type: str
+    tenant_id: str
+    existing: int
+
+    def __init__(self, task_type: str, tenant_id: str, existing: int, name: str) -> None:
+        whose = f"Tenant {tenant_id}" if tenant_id else "The platform"
+        super().__init__(
+            f'{whose} has a batch of {task_type} that is not over: "{name}" (#{existing}).',
+            f"Wait for its end (`taskyard batch watch {existing}`), or cancel it.",
+            task_type=task_type,
+            tenant_id=tenant_id,
+            existing=existing,
+        )
+
+
 class UserUnknown(TaskyardError):
     """There is no user of this name. `known` lists those there are."""
 
@@ -1279,6 +1395,14 @@ class Cancel(Steering):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class RefreshNeeded(Exception):
+    """Raise in the handler of a batch: what `setup` gave has expired.
+
+    It is renewed, and the item processed once more, which costs it no attempt; an item that raises
+    it twice in a row has failed.
+    """
 
 
 def _seconds(value: Duration) -> float:

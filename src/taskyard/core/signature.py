@@ -171,7 +171,8 @@ class Signature:
         return {name: hints.get(name, Any) for name in self._parameters}
 
     def _is_context(self, hint: Any) -> bool:
-        return self._context_type in _options(hint)
+        kinds = [one for one in _options(hint) if isinstance(one, type)]
+        return any(issubclass(kind, self._context_type) for kind in kinds)
 
     @cached_property
     def _fields(self) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.db.rows import MAKERS, Claim, ClaimedRow, Head, Settlement, When
+from taskyard.db.rows import MAKERS, Claim, ClaimedRow, Head, ItemEnd, Settlement, When
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -145,6 +145,13 @@ SELECT excl_key FROM {table} WHERE {keyed} AND excl_key {behind} ORDER BY excl_k
 """
 
 
+_SETTLE_ITEM = """
+UPDATE ty_batch_items SET status = :status, result = :result, error = :error,
+       duration = :duration, completed_at = {now}
+ WHERE id = :id AND status = 'running' AND run_id = :run_id
+"""
+
+
 class Dialect(ABC):
     """One family of databases."""
 
@@ -209,6 +216,10 @@ class Dialect(ABC):
     def exact(self, column: str) -> str:
         """Expression: a text column compared byte by byte, whatever its collation is."""
         return column
+
+    def joined(self, *columns: str) -> str:
+        """Expression: texts with a blank between them; null where one of them is."""
+        return " || ' ' || ".join(columns)
 
     def as_text(self, expression: str) -> str:
         """Expression cast so that both halves of a recursive query have one type."""
@@ -312,9 +323,32 @@ class Dialect(ABC):
         """Condition: a column of whole numbers has one of these, which may be many."""
         return f"{column} IN ({', '.join(map(str, numbers))})"
 
+    def looked_up(self, column: str, numbers: Sequence[int]) -> str:
+        """Condition: as `among`, of at most a thousand numbers that an index leads to."""
+        return f"{column} IN ({', '.join(map(str, numbers))})"
+
     def floor(self, expression: str) -> str:
         """Expression: the whole number below a number that is not negative."""
         return f"CAST(floor({expression}) AS bigint)"
+
+    # --- batches --------------------------------------------------------------------------------
+
+    def insert_many(
+        self, tx: Tx, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert many rows into a `ty_*` table."""
+        marks = ", ".join(f":{name}" for name in columns)
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        tx.many(sql, [dict(zip(columns, row, strict=True)) for row in rows])
+
+    def settle_items(self, tx: Tx, run_id: int, status: str, rows: Sequence[ItemEnd]) -> int:
+        """Write the ends of items that a Run has; returns how many it still had."""
+        given = {"status": status, "run_id": run_id}
+        tx.many(
+            _SETTLE_ITEM.format(now=self.utc_now),
+            [dict(zip(ItemEnd._fields, row, strict=True)) | given for row in rows],
+        )
+        return int(tx.cursor.rowcount)
 
     # --- enqueue --------------------------------------------------------------------------------
 

@@ -315,6 +315,9 @@ class MySQL(Dialect):
     def utc_after(self, seconds: str) -> str:
         return f"UTC_TIMESTAMP(6) + INTERVAL ROUND(({seconds}) * 1000000) MICROSECOND"
 
+    def joined(self, *columns: str) -> str:
+        return f"CONCAT_WS(' ', {', '.join(columns)})"
+
     def or_nothing(self, key: str) -> str:
         return f" ON DUPLICATE KEY UPDATE {key} = {key}"
 

@@ -118,3 +118,12 @@ class Settlement:
     server_id: str
     queue: str
     endings: Sequence[Ending]
+
+
+class ItemEnd(NamedTuple):
+    """What an item of a batch came to; `result` is JSON text, `duration` in seconds."""
+
+    id: int
+    result: str | None
+    error: str | None
+    duration: float | None

@@ -436,3 +436,103 @@ failures = _table(
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("run_ids", LongText, nullable=False),
 )
+
+# `active_key` is tenant and type while a batch is live, and null afterwards: so there is one at a
+# time. `next_item` is a low-water mark: no item before it waits, except for its next attempt.
+# `unfinished` says that somebody has begun what a chore finishes if it breaks off: to fill it, or
+# to deal with the items that an end has left.
+batches = _table(
+    "ty_batches",
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False, server_default=""),
+    sa.Column("task_type", sa.String(50), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("active_key", sa.String(130), unique=True),
+    sa.Column("unfinished", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("params", LongText),
+    sa.Column("concurrency", sa.Integer, nullable=False),
+    sa.Column("rate_limit", Float),
+    sa.Column("pause", Float),
+    sa.Column("max_retries", sa.Integer, nullable=False),
+    sa.Column("stop_after", sa.BigInteger),
+    sa.Column("on_inflight", sa.String(20), nullable=False),
+    sa.Column("notify", LongText),
+    sa.Column("template_id", sa.BigInteger),
+    sa.Column("total_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("processed_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("success_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("failed_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("skipped_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("failed_before", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("next_item", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("next_free", Float, nullable=False, server_default="0"),
+    sa.Column("rate", Float),
+    sa.Column("rate_from", Float),
+    sa.Column("rate_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("created_by", sa.String(150), nullable=False),
+    sa.Column("error", LongText),
+    sa.Column("started_at", Moment),
+    sa.Column("completed_at", Moment),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ty_batches_status", "status", "id"),
+    sa.Index("ty_batches_tenant", "tenant_id", "id"),
+    sa.Index("ty_batches_unfinished", "unfinished"),
+    # Items, Runs and the audit name batches by their ids.
+    sqlite_autoincrement=True,
+)
+
+# `run_id` is the Run that has (or had last) the item; `due` is when an item that waits for another
+# attempt may have it, in seconds since 1970.
+batch_items = _table(
+    "ty_batch_items",
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("batch_id", sa.BigInteger, nullable=False),
+    sa.Column("item_id", sa.String(190), nullable=False),
+    sa.Column("data", LongText),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("result", LongText),
+    sa.Column("error", LongText),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("run_id", sa.BigInteger),
+    sa.Column("due", Float),
+    sa.Column("duration", Float),
+    sa.Column("started_at", Moment),
+    sa.Column("completed_at", Moment),
+    sa.Index("ty_batch_items_item", "batch_id", "item_id", unique=True),
+    sa.Index("ty_batch_items_status", "batch_id", "status", "id"),
+    sa.Index(
+        "ty_batch_items_due",
+        "batch_id",
+        "due",
+        postgresql_where=sa.text("due IS NOT NULL"),
+        sqlite_where=sa.text("due IS NOT NULL"),
+    ),
+)
+
+# The Tasks that work for a batch: one a slot, as many slots as its concurrency.
+batch_slots = _table(
+    "ty_batch_slots",
+    sa.Column("batch_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("task_table", sa.String(100), nullable=False),
+    sa.Column("task_id", sa.BigInteger, nullable=False),
+)
+
+batch_templates = _table(
+    "ty_batch_templates",
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False, server_default=""),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("task_type", sa.String(50), nullable=False),
+    sa.Column("fields", LongText, nullable=False),
+    sa.Column("variables", LongText, nullable=False),
+    sa.Column("created_by", sa.String(150), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ty_batch_templates_name", "tenant_id", "name", unique=True),
+    sqlite_autoincrement=True,
+)

@@ -74,9 +74,9 @@ class Live:
         self.call = call
         self.run_id = call.run_id
         self.handler = handler
-        self.function = handler.function
-        """What is called; a memory limit wraps it."""
         self.context = Context(call, reporter)
+        self.function = handler.body(self.context)
+        """What is called; a memory limit wraps it."""
         self.called = False
         """Whether its parameters were in order, so that what it raises is the handler's own."""
         self.started: float | None = None

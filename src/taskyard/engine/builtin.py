@@ -5,8 +5,10 @@ Owns their registration in every runner; what they do is their modules'.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from taskyard.batches.handler import BatchHandler
 from taskyard.context import Context
 from taskyard.core.errors import MissingExtra, Undeliverable
 from taskyard.core.lifecycle import RetryPolicy
@@ -50,6 +52,12 @@ def notify(
     )
 
 
+@cache
+def database() -> Database:
+    """The database that this Server works in."""
+    return _here()[1]
+
+
 def _here() -> tuple[Settings, Database]:
     from taskyard.db.database import shared
     from taskyard.settings import Settings
@@ -72,7 +80,13 @@ BUILTIN: dict[str, tuple[Any, HandlerOptions]] = {
 
 
 def add_to(registry: Registry) -> None:
-    """Register the built-in handlers, unless the application has some of these names."""
+    """Register the built-in handlers, unless the application has some of these names.
+
+    Its handlers of batches are told where they work: in this Server's database.
+    """
+    for handler in registry:
+        if isinstance(handler, BatchHandler):
+            handler.database = database
     for name, (function, options) in BUILTIN.items():
         if registry.find(name) is None:
             registry.add(Handler(function, name, options))

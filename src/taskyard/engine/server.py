@@ -21,6 +21,7 @@ from taskyard import queues, servers
 from taskyard.access import edits, logins, seals, tenants
 from taskyard.access.caller import ENGINE
 from taskyard.alerts import check, incidents
+from taskyard.batches import keeper
 from taskyard.core.errors import DatabaseUnreachable, ServerIdTwice, TableInvalid, TaskyardError
 from taskyard.db import migrate, tables
 from taskyard.db.database import Database
@@ -236,6 +237,7 @@ class Life:
                 self.settings.config_sync_interval,
                 lambda: edits.notice_queue_edits(self.db),
             ),
+            Chore("batches", 2.0, lambda: keeper.keep(self.db)),
             Chore("seal", 10.0, lambda: seals.seal(self.db)),
             Chore("count", 5.0, lambda: rollups.count_ended(self.db)),
             Chore("alerts", 5.0, lambda: check.check(self.db)),

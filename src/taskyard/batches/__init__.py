@@ -1,0 +1,1 @@
+"""Batches: one operation over many items."""
