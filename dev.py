@@ -113,6 +113,12 @@ def bench(arguments: list[str]) -> int:
     return run(PYTHON, "-m", "benchmarks", *arguments)
 
 
+def docs(arguments: list[str]) -> int:
+    """build the documentation as a site in site/; fails where a link leads nowhere"""
+    install("dev")
+    return run(PYTHON, "docs/site.py")
+
+
 def lock(arguments: list[str]) -> int:
     """write the lock files anew from pyproject.toml (--upgrade takes the newest versions)"""
     install("dev")
@@ -123,7 +129,7 @@ def lock(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (setup, demo, test, web, e2e, lint, check, bench, lock)
+    verb.__name__: verb for verb in (setup, demo, test, web, e2e, lint, check, bench, docs, lock)
 }
 
 

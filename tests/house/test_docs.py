@@ -134,7 +134,8 @@ def test_every_column_that_outsiders_may_read_is_documented() -> None:
 
 
 def test_every_page_is_linked_from_the_index_or_a_list() -> None:
-    lists = [DOCS / "index.md", DOCS / "decisions" / "README.md", ROOT / "examples" / "README.md"]
+    folders = (DOCS / "decisions", ROOT / "examples")
+    lists = [DOCS / "index.md", DOCS / "zh" / "index.md", *(f / "README.md" for f in folders)]
     reached = {target for each in lists for target, _ in links(each)}
     inner = [p for p in PAGES if p not in (DOCS / "index.md", ROOT / "README.md")]
     assert [shown(path) for path in inner if path not in reached] == []
