@@ -7,7 +7,17 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import beside_peers, drain, enqueue, footprint, latency, scale, schedules, startup
+from benchmarks import (
+    beside_peers,
+    drain,
+    enqueue,
+    footprint,
+    history,
+    latency,
+    scale,
+    schedules,
+    startup,
+)
 from benchmarks.lanes import LANES
 from benchmarks.options import Options
 
@@ -20,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Options], None]] = {
     "footprint": footprint.main,
     "startup": startup.main,
     "schedules": schedules.main,
+    "history": history.main,
 }
 
 
@@ -30,7 +41,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     lanes = [LANES[name]() for name in dict.fromkeys(words.lane or LANES)]
     try:
-        BENCHMARKS[words.name](Options(lanes, words.rounds, words.tasks))
+        BENCHMARKS[words.name](Options(lanes, words.rounds, words.tasks, words.runs))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -46,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=3, help="times each is measured (3)")
     parser.add_argument("--tasks", type=int, default=20_000, help="tasks of a drain (20000)")
+    parser.add_argument("--runs", type=int, default=1_000_000, help="runs of a history (1000000)")
     return parser
 
 

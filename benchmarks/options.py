@@ -9,8 +9,10 @@ from benchmarks.lanes import Lane
 
 @dataclass(frozen=True)
 class Options:
-    """The databases to run on, how often each thing is measured, and how many tasks a drain has."""
+    """The databases to run on, how often each thing is measured, and how many tasks a drain has,
+    and how many runs a history."""
 
     lanes: list[Lane]
     rounds: int
     tasks: int
+    runs: int = 1_000_000

@@ -1,5 +1,5 @@
 """Writes the reference pages that are made from the code: addresses, alerts, commands, errors,
-settings.
+filters, settings.
 
     python docs/generate.py
 
@@ -19,10 +19,12 @@ from typing import Any
 import typer
 
 from taskyard import settings
+from taskyard.access.audit import AUDIT
 from taskyard.alerts.check import RULES_AT_START
 from taskyard.alerts.kinds import KINDS, RuleKind, Setting
 from taskyard.api import wire
 from taskyard.api.app import NOUNS
+from taskyard.api.asked import HELP
 from taskyard.api.gate import Entry
 from taskyard.api.noun import Endpoint
 from taskyard.cli import program
@@ -30,7 +32,10 @@ from taskyard.core import errors
 from taskyard.core.durations import format_duration
 from taskyard.core.errors import TaskyardError, all_errors
 from taskyard.db.listing import QueryInvalid
+from taskyard.runs.browse import RUNS
+from taskyard.schedules.browse import SCHEDULES
 from taskyard.settings import Retention, Settings
+from taskyard.tasks.browse import TASKS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py from the code: change it there. -->\n"
@@ -42,6 +47,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": NOTE + "\n".join(_cli()),
         "errors.md": NOTE + "\n".join(_errors()),
+        "filters.md": NOTE + "\n".join(_filters()),
         "addresses.md": NOTE + "\n".join(_http()),
         "settings.md": NOTE + "\n".join(_settings()),
         "alerts.md": NOTE + "\n".join(_alerts()),
@@ -297,6 +303,38 @@ def _address(endpoint: Endpoint) -> str:
     return f"| `{endpoint.method} {endpoint.path}` | {told}{asked} | {shown} |"
 
 
+# --- filters -------------------------------------------------------------------------------------
+
+
+LISTS = (("runs", RUNS), ("tasks", TASKS), ("schedules", SCHEDULES), ("the audit", AUDIT))
+
+
+def _filters() -> Iterator[str]:
+    yield "# What lists may be asked\n"
+    yield (
+        "The same words behind the `?` of an address and, as options, at the command line:"
+        " `?task_type=report` is\n`--task-type report`. A time is ISO 8601, a duration seconds or a"
+        " text like `5m`. One of a few takes several\nwith commas; what is left out does not"
+        " narrow. Runs and tasks take `params.PATH=VALUE` besides: with this\nvalue there in the"
+        " parameters, like `params.user.id=42`.\n"
+    )
+    for title, declared in LISTS:
+        yield f"## {title[0].upper()}{title[1:]}\n\n| filter | is |\n|---|---|"
+        for name, one in declared.filters.items():
+            words = f" One of {', '.join(f'`{word}`' for word in one.words)}." if one.words else ""
+            yield f"| `{name}` | {one.help or HELP[one.operator]}{words} |"
+        yield ""
+        sorts = ", ".join(f"`{name}`" for name in declared.sorts)
+        loose = ", ".join(f"`{name}`" for name in declared.loose_sorts)
+        yield f"Sorted by {sorts}; by default `{declared.sort}` (`-` is the largest first)."
+        if loose:
+            yield f"Of the newest rows alone by {loose}: the answer's `searched_to` says how far."
+        if declared.large:
+            columns = ", ".join(f"`{name}`" for name in declared.large)
+            yield f"`include=` gives {columns} as well."
+        yield ""
+
+
 # --- settings ------------------------------------------------------------------------------------
 
 
@@ -336,6 +374,7 @@ def _row(name: str, field: Any, text: str) -> str:
 
 
 DEFAULTS = {
+    "retention.task_types": "none",
     "server_id": "the host's name",
     "folder": "the folder of the configuration file, else the working one",
     "runners": "one a core",

@@ -122,6 +122,17 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Name = Annotated[str, Field(min_length=1, max_length=50)]
 
 
+class TypeRetention(BaseModel):
+    """How many Runs of one task type are kept; its limits alone count for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs_max_rows: Annotated[int, Field(ge=0)] | None = None
+    """Finished runs of the type that are kept; None keeps any number."""
+    runs_max_age: Seconds | None = None
+    """Age in seconds at which a finished run of the type is removed; None keeps it."""
+
+
 class Retention(BaseModel):
     """How much of the past is kept; what is beyond is removed by the nightly prune."""
 
@@ -133,6 +144,9 @@ class Retention(BaseModel):
     """Age in seconds at which a finished run is removed; None keeps it."""
     tasks_max_age: Seconds | None = None
     """Age in seconds, since their end, at which ended tasks are removed; None keeps them."""
+    task_types: dict[str, TypeRetention] = Field(default_factory=dict)
+    """Task types with limits of their own (`runs_max_rows`, `runs_max_age`), for which those above
+    do not count."""
     audit_max_age: Seconds | None = None
     """Age in seconds at which the audit's rows are removed, by servers each hour; None keeps
     them."""

@@ -10,9 +10,9 @@ import pytest
 from conformance.past import START, Past
 from taskyard.access.caller import LOCAL
 from taskyard.core.lifecycle import TaskStatus
-from taskyard.runs import retention
+from taskyard.runs import leftovers, retention, rollups, stats, surplus
 from taskyard.runs.retention import Pruned, prune
-from taskyard.settings import Retention
+from taskyard.settings import Retention, TypeRetention
 
 DAY = 86_400.0
 
@@ -27,6 +27,7 @@ def past(lane: str) -> Iterator[Past]:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a handful of rows takes several chunks."""
+    monkeypatch.setattr(surplus, "PART", 4)
     monkeypatch.setattr(retention, "_CHUNK", 3)
     monkeypatch.setattr(retention, "_READ_AHEAD", 4)
 
@@ -222,3 +223,78 @@ def test_the_last_prune_is_told_with_what_it_removed(past: Past) -> None:
     newest = retention.last_prune(past.db, LOCAL)
     assert newest is not None
     assert newest.pruned == {"runs": 5}
+
+
+def of_type(**limits: TypeRetention) -> Retention:
+    return Retention(runs_max_rows=2, task_types=limits)
+
+
+def test_a_type_with_limits_of_its_own_is_kept_by_these_alone(past: Past) -> None:
+    for n in range(1, 11):
+        past.run(n, second=n, task_type="often" if n % 2 else "rare")
+    keep = of_type(rare=TypeRetention(runs_max_rows=4))
+    assert prune(past.db, LOCAL, keep, dry_run=True).runs == 4
+    assert prune(past.db, LOCAL, keep).runs == 4
+    assert past.ids("ty_runs") == [4, 6, 7, 8, 9, 10]
+    assert prune(past.db, LOCAL, keep).runs == 0
+
+
+def test_a_type_may_be_kept_by_age_or_for_ever(past: Past) -> None:
+    for n in range(1, 4):
+        past.run(n, second=second_ago(3 * DAY), task_type="old")
+        past.run(n + 10, second=second_ago(3 * DAY), task_type="for.ever")
+        past.run(n + 20, second=second_ago(3 * DAY), task_type="others")
+    past.run(4, second=second_ago(DAY), task_type="old")
+    limits = {"old": TypeRetention(runs_max_age=2 * DAY), "for.ever": TypeRetention()}
+    prune(past.db, LOCAL, Retention(runs_max_rows=2, task_types=limits))
+    assert past.ids("ty_runs") == [4, 11, 12, 13, 22, 23]
+
+
+def test_what_is_removed_has_been_counted(past: Past) -> None:
+    for n in range(1, 6):
+        past.run(n, second=second_ago(3600))
+    past.insert("ty_uncounted", {"run_ids": "1,2,3,4,5"})
+    prune(past.db, LOCAL, rows(1))
+    assert past.ids("ty_runs") == [5]
+    rollups.count_ended(past.db)
+    assert stats.summary(past.db, LOCAL, None, None)["runs"] == 5
+
+
+def test_exactly_the_newest_of_many_in_disorder_stay(past: Past) -> None:
+    """Ends lie minutes apart from the claims, many in one minute, ids without order."""
+    ends = {n: (n * 37) % 101 * 17.3 for n in range(1, 60)}
+    for n, second in ends.items():
+        past.run(n, second=-(n * 13 % 50) * 7.0, ended=second, task_type=f"t{n % 3}")
+    running = past.run(99, ended=None, status="running")
+    newest = sorted(ends, key=lambda n: (ends[n], n), reverse=True)
+    for keep in (40, 23, 22, 7, 1):
+        prune(past.db, LOCAL, rows(keep))
+        assert past.ids("ty_runs") == sorted([*newest[:keep], running])
+
+
+def test_logs_and_progress_that_nothing_refers_to_go(past: Past) -> None:
+    past.run(1, second=1)
+    stays = past.task()
+    live = past.live(7)
+    past.log(1, "of a run")
+    past.log(7, "of a live run")
+    past.log(8, "of none")
+    for table, task in (("default_tasks", stays), ("default_tasks", live + 9), ("gone", 1)):
+        row = {"task_table": table, "task_id": task, "updated_at": past.moment(START)}
+        past.insert("ty_progress", row)
+    young = {"run_id": 9, "seq": 0, "text": "x", "created_at": past.moment(datetime.now(UTC))}
+    past.insert("ty_run_logs", young)
+    prune(past.db, LOCAL, Retention(), dry_run=True)
+    assert past.ids("ty_run_logs") == [1, 7, 8, 9]
+    prune(past.db, LOCAL, Retention())
+    assert past.ids("ty_run_logs") == [1, 7, 9]
+    left = past.db.read(lambda tx: tx.all("SELECT task_table, task_id FROM ty_progress"))
+    assert [tuple(row) for row in left] == [("default_tasks", stays)]
+    assert leftovers.remove_leftovers(past.db) == 0
+
+
+def test_a_slow_transaction_makes_the_next_one_smaller() -> None:
+    assert retention._next_chunk(800, 0.5) == 400
+    assert retention._next_chunk(1, 9.0) == 1
+    assert retention._next_chunk(2, 0.01) == 3  # as far as the most, which is 3 here
+    assert retention._next_chunk(2, 0.1) == 2

@@ -70,7 +70,7 @@ def history(past: Past) -> Past:
 
 def look_so_far(patch: pytest.MonkeyPatch, rows: int) -> None:
     """Let a page look at so many rows, and no further."""
-    for name in ("DENSE_PART", "SPARSE_PART", "LOOSE_DEPTH"):
+    for name in ("DENSE_PART", "SPARSE_PART", "LOOSE_DEPTH", "LOOSE_SPARSE"):
         patch.setattr(search, name, rows)
     for name in ("SECONDS", "COUNT_SECONDS"):
         patch.setattr(search, name, 0.0)

@@ -21,6 +21,8 @@ TIME = {"type": "string", "format": "date-time"}
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 
+_ANY = "PATH"
+
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "integer": WHOLE,
     "duration": DURATION["anyOf"][1],
@@ -38,6 +40,15 @@ class Parameter:
     help: str
     schema: Mapping[str, Any] = field(default_factory=lambda: TEXT)
     required: bool = False
+
+    @property
+    def is_family(self) -> bool:
+        """Does it stand for many names that begin alike? OpenAPI has no word for such."""
+        return self.name.endswith(_ANY)
+
+    def takes(self, name: str) -> bool:
+        """Is this what a name means?"""
+        return name == self.name or (self.is_family and name.startswith(self.name[: -len(_ANY)]))
 
     def to_openapi(self) -> dict[str, Any]:
         """The Parameter object; several values of one stand behind each other, with commas."""
@@ -78,10 +89,16 @@ PAGING = (
 )
 
 
+PATHS = Parameter(
+    f"params.{_ANY}",
+    "Only with this value there in the parameters, like `params.user.id=42`; five at most.",
+)
+
+
 def of_list(declared: Listing, *others: Parameter) -> tuple[Parameter, ...]:
     """The parameters of a list: its filters, `others`, its orders and its pages."""
     filters = [
-        Parameter(name, one.help or _HELP[one.operator], _schema(one))
+        Parameter(name, one.help or HELP[one.operator], _schema(one))
         for name, one in declared.filters.items()
     ]
     orders = [
@@ -123,7 +140,7 @@ def read(request: Request, known: Sequence[Parameter]) -> dict[str, str]:
     found: dict[str, str] = {}
     names = [parameter.name for parameter in known]
     for name, value in request.query_params.multi_items():
-        if name not in names:
+        if not any(parameter.takes(name) for parameter in known):
             raise QueryInvalid(
                 name,
                 f'There is no parameter "{name}".{did_you_mean(name, names)}',
@@ -159,7 +176,7 @@ def whole(
     return number
 
 
-_HELP = {
+HELP = {
     Operator.IN: "Only with this, or one of these.",
     Operator.FROM: "Only from here on.",
     Operator.TO: "Only before this.",

@@ -130,7 +130,7 @@ class Neighbours(BaseModel):
 
 
 _TASK = Parameter("task", "Only those of this task, named QUEUE/ID.")
-_LISTED = asked.of_list(browse.RUNS, _TASK)
+_LISTED = asked.of_list(browse.RUNS, _TASK, asked.PATHS)
 _FILTERS = tuple(p for p in _LISTED if p not in asked.PAGING)
 _FORM = Parameter("format", "What the file looks like.", asked.words(Form) | {"default": "csv"})
 _RAW = Parameter("raw", "With its secrets; needs `payload.raw`.", {"type": "boolean"})

@@ -265,7 +265,9 @@ def _address(ref: TaskRef) -> str:
     "/tasks",
     needs=Permission.TASKS_READ,
     answers=wire.page_of(Task),
-    takes=asked.of_list(browse.TASKS, Parameter("queue", "Only those of this queue's table.")),
+    takes=asked.of_list(
+        browse.TASKS, Parameter("queue", "Only those of this queue's table."), asked.PATHS
+    ),
     raises=(QueryInvalid, QueueUnknown),
 )
 def list_tasks(ask: Ask) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def description(endpoint: Endpoint) -> str:
     rest = (inspect.getdoc(endpoint.function) or "").partition("\n")[2].strip()
     needs = endpoint.rule.needs
     who = _WHO.get(needs, f"Needs the permission `{needs}`.")
-    return f"{rest}\n\n{who}".strip()
+    families = [f"`{one.name}`: {one.help}" for one in endpoint.takes if one.is_family]
+    return "\n\n".join(filter(None, (rest, *families, who)))
 
 
 _WHO: dict[Needs, str] = {
@@ -77,7 +78,7 @@ _WHO: dict[Needs, str] = {
 
 def besides(endpoint: Endpoint) -> dict[str, Any]:
     """What the framework does not find out by itself: parameters and who may ask."""
-    parameters = [parameter.to_openapi() for parameter in endpoint.takes]
+    parameters = [one.to_openapi() for one in endpoint.takes if not one.is_family]
     if endpoint.once:
         parameters.append(idempotency.HEADER_IN_OPENAPI)
     known = endpoint.rule.needs is not Entry.OPEN

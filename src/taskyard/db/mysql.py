@@ -448,6 +448,11 @@ class MySQL(Dialect):
     def floor(self, expression: str) -> str:
         return f"CAST(FLOOR({expression}) AS SIGNED)"
 
+    def along(self, table: str, index: str) -> str:
+        # Differs because the optimizer looks up the index's first column and then reads all rows of
+        # it that lie before the page (125 000: 2 s), though their order has a range in it as well.
+        return f"{table} FORCE INDEX ({index})"
+
     def minute(self, column: str) -> str:
         return f"TIMESTAMPDIFF(MINUTE, '1970-01-01', {column}) * 60"
 

@@ -30,9 +30,9 @@ from taskyard.db.listing import (
 )
 from taskyard.db.select import COUNT_CAP, Asked, Behind, Condition, Operator, Source
 
-SECONDS = 0.06
+SECONDS = 0.05
 """How long a page goes on looking; its last part may take it beyond."""
-COUNT_SECONDS = 0.04
+COUNT_SECONDS = 0.03
 """The same for its total."""
 
 DENSE_PART = 10_000
@@ -42,7 +42,9 @@ SPARSE_PART = 500
 LARGEST_PART = 100_000
 
 LOOSE_DEPTH = 20_000
-"""Rows that a loose sort puts in order."""
+"""Rows that a loose sort puts in order, where they lie side by side."""
+LOOSE_SPARSE = 5_000
+"""The same along an index that narrows."""
 
 CANDIDATES = 2_000
 """Rows that `keep` looks at in one part."""
@@ -195,8 +197,7 @@ class _Search:
         """The way whose first part reaches furthest, and the size of that part."""
         reached: list[tuple[int, Way, int]] = []
         for way in self.ways:
-            sparse = any(source.where for source in way if self._is_bounded(source))
-            size = SPARSE_PART if sparse else DENSE_PART
+            size = SPARSE_PART if self._is_sparse(way) else DENSE_PART
             floor = self._floor(way, behind, size)
             if floor is None:
                 return way, size
@@ -228,6 +229,9 @@ class _Search:
         if not ends:
             return None
         return max(ends) if self.descending else min(ends)
+
+    def _is_sparse(self, way: Way) -> bool:
+        return any(source.where for source in way if self._is_bounded(source))
 
     def _is_bounded(self, source: Source) -> bool:
         """Must rows of it be passed over that are not in the list?"""
@@ -297,7 +301,8 @@ class _LooseSearch(_Search):
             return self.ways[0], read_cursor(self.query.cursor, self.query.sort)[1]
         reached: list[tuple[int, Way]] = []
         for way in self.ways:
-            floor = self._floor(way, None, LOOSE_DEPTH)
+            depth = LOOSE_SPARSE if self._is_sparse(way) else LOOSE_DEPTH
+            floor = self._floor(way, None, depth)
             if floor is None:
                 return way, None
             reached.append((floor, way))

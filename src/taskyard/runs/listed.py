@@ -94,7 +94,8 @@ Besides, `task` takes a Task as QUEUE/ID, and `params.PATH` a value in the paylo
 _WORD_SOURCES = 20
 """Words of one filter for which the index of each is walked."""
 
-_INDEXED = ("queue", "task_type", "tenant_id")
+_INDEXED = {"queue": "ty_runs_queue", "task_type": "ty_runs_type", "tenant_id": "ty_runs_tenant"}
+"""Columns that have an index in the order of claims."""
 
 _NEVER = 1e11
 """The end, in seconds since 1970, of what has none yet."""
@@ -121,9 +122,14 @@ def ways(tx: Tx, filters: Mapping[str, Any], gone: Collection[str] = ()) -> list
     finished = _finished_source(tx)
     if filters.get("task_id") is not None:
         return [[replace(finished, few=True), *live]]
-    narrow = [_statuses(finished, filters)]
-    narrow += [_words(finished, filters, column) for column in _INDEXED]
-    return [[*sources, *live] for sources in (*narrow, [finished]) if sources]
+
+    def along(index: str) -> Source:
+        return replace(finished, table=tx.dialect.along("ty_runs", index))
+
+    narrow = [_statuses(along("ty_runs_status"), filters)]
+    narrow += [_words(along(index), filters, column) for column, index in _INDEXED.items()]
+    every = [along("ty_runs_claimed")]
+    return [[*sources, *live] for sources in (*narrow, every) if sources]
 
 
 def live_sources(tx: Tx, gone: Collection[str] = ()) -> list[Source]:

@@ -1,14 +1,15 @@
 """Retention: how much of the past is kept.
 
-Owns the prune of finished Runs (by number and by age) with their logs, and of ended Tasks by age;
-and the built-in handler that does it every night. Rows go by primary key, a thousand in a
-transaction, so nobody waits for a prune; each pass works towards a bound that was read once, so two
-prunes at a time do no more than one. What is kept is a setting (`retention.*`).
+Owns the prune of finished Runs (by number and by age) with their logs, of ended Tasks by age, and
+of what is left over; and the built-in handler that does it every night. Rows go by primary key, a
+thousand in a transaction at most, so nobody waits for a prune. Which Runs are too many is
+`surplus.py`'s, what is left over `leftovers.py`'s; what is kept is a setting (`retention.*`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,33 +22,17 @@ from taskyard.core.payload import load_result
 from taskyard.db.database import Database, Tx
 from taskyard.db.listing import utc
 from taskyard.db.tables import task_tables
+from taskyard.runs.leftovers import remove_leftovers
+from taskyard.runs.rollups import count_ended
+from taskyard.runs.surplus import surplus
 from taskyard.settings import Retention
 
 _CHUNK = 1_000
 _READ_AHEAD = 5_000
-
-# A Run ends after its claim, so a walk along the index of claims finds all that ended before a
-# bound among those claimed before it. The minute is for a clock that was set back in between.
-_CLOCK_SLACK = 60.0
+_SLOW = 0.2
+"""Seconds that a transaction may take before the next one is made smaller."""
 
 _ENDED = (int(TaskStatus.COMPLETED), int(TaskStatus.FAILED), int(TaskStatus.CANCELLED))
-
-# The newest Run that is one too many. Reads all of history once; there is no index on completed_at,
-# because it would cost every settle of every day what this costs once a night.
-_ONE_TOO_MANY = """
-SELECT completed_at, id FROM ty_runs
- WHERE status <> 'running' AND completed_at IS NOT NULL
- ORDER BY completed_at DESC, id DESC LIMIT 1 OFFSET :keep
-"""
-
-_OLD_RUNS = """
-SELECT id, claimed_at FROM ty_runs
- WHERE claimed_at >= :from_claim AND (claimed_at > :from_claim OR id > :from_id)
-   AND claimed_at <= :last_claim
-   AND status <> 'running'
-   AND completed_at <= :time AND (completed_at < :time OR id <= :id)
- ORDER BY claimed_at, id LIMIT :chunk
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +52,18 @@ class Pruned:
 def prune(db: Database, caller: Caller, keep: Retention, *, dry_run: bool = False) -> Pruned:
     """Remove what is beyond `keep`; with `dry_run` only count it.
 
-    Of the finished Runs the newest by (completed_at, id) stay; a Run that is running is neither
-    removed nor counted.
+    Of the finished Runs the newest by (completed_at, id) stay; a task type with limits of its own
+    is kept by these. A Run that is running is neither removed nor counted. Raises NotAllowed.
     """
     caller.require(Permission.PURGE)
+    count_ended(db)  # what is gone can be counted no more
     runs, log_chunks = _prune_runs(db, keep, dry_run)
     tasks: dict[str, int] = {}
     if keep.tasks_max_age is not None:
         for table in db.read(task_tables):
             tasks[table] = _prune_tasks(db, table, keep.tasks_max_age, dry_run)
+    if not dry_run:
+        remove_leftovers(db)
     return Pruned(runs, log_chunks, tasks, dry_run)
 
 
@@ -120,66 +108,24 @@ def prune_handler(db: Database, keep: Retention) -> dict[str, Any]:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """The newest Run to go; `time` is in the form in which the driver gives and takes it."""
-
-    time: Any
-    id: int
-
-    @property
-    def last_claim(self) -> int:
-        ended = utc(self.time)
-        assert ended is not None
-        return int((ended.timestamp() + _CLOCK_SLACK) * 1_000_000)
-
-
 def _prune_runs(db: Database, keep: Retention, dry_run: bool) -> tuple[int, int]:
-    bounds = db.read(lambda tx: [b for b in (_by_number(tx, keep), _by_age(tx, keep)) if b])
-    if not bounds:
-        return 0, 0
-    bound = max(bounds, key=lambda b: (utc(b.time), b.id))
     runs = log_chunks = 0
-    for ids in _old_runs(db, bound):
-        removed = _count_runs(db, ids) if dry_run else _remove_runs(db, ids)
-        runs, log_chunks = runs + removed[0], log_chunks + removed[1]
+    chunk = _CHUNK
+    for ids in surplus(db, keep):
+        while ids:
+            some, ids = ids[:chunk], ids[chunk:]
+            began = time.monotonic()
+            removed = _count_runs(db, some) if dry_run else _remove_runs(db, some)
+            runs, log_chunks = runs + removed[0], log_chunks + removed[1]
+            chunk = _next_chunk(chunk, time.monotonic() - began)
     return runs, log_chunks
 
 
-def _by_number(tx: Tx, keep: Retention) -> _Bound | None:
-    if not keep.runs_max_rows:
-        return None
-    row = tx.one(_ONE_TOO_MANY, keep=keep.runs_max_rows)
-    return _Bound(*row) if row else None
-
-
-def _by_age(tx: Tx, keep: Retention) -> _Bound | None:
-    if keep.runs_max_age is None:
-        return None
-    time = tx.value(f"SELECT {tx.dialect.utc_after('-(:age)')}", age=keep.runs_max_age)
-    return _Bound(time, 2**63 - 1)
-
-
-def _old_runs(db: Database, bound: _Bound) -> Iterator[list[int]]:
-    claim, run_id = -1, -1
-    while True:
-        rows = db.read(partial(_read_runs, bound=bound, claim=claim, run_id=run_id))
-        if not rows:
-            return
-        run_id, claim = rows[-1]
-        yield [row[0] for row in rows]
-
-
-def _read_runs(tx: Tx, bound: _Bound, claim: int, run_id: int) -> list[tuple[Any, ...]]:
-    return tx.all(
-        _OLD_RUNS,
-        from_claim=claim,
-        from_id=run_id,
-        last_claim=bound.last_claim,
-        time=bound.time,
-        id=bound.id,
-        chunk=_CHUNK,
-    )
+def _next_chunk(chunk: int, seconds: float) -> int:
+    """Fewer at once where a slow disk makes a transaction long; more again when it is over."""
+    if seconds > _SLOW:
+        return max(1, chunk // 2)
+    return min(_CHUNK, 2 * chunk) if seconds < _SLOW / 4 else chunk
 
 
 def _remove_runs(db: Database, ids: Sequence[int]) -> tuple[int, int]:
