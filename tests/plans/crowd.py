@@ -25,13 +25,21 @@ _PART = 100_000
 
 def crowd(stranger: Stranger, table: str, count: int, **columns: str) -> None:
     """`count` rows; a column's value is SQL, in which `i` is the number of the row."""
-    given = {"task_type": "'work'", "schedule_time": before(stranger), **columns}
-    names, values = ", ".join(given), ", ".join(given.values())
-    while count > 0:
-        part = min(count, _PART)
-        numbers = _NUMBERS[stranger.family].format(count=part)
+    fill(
+        stranger,
+        table,
+        count,
+        **{"task_type": "'work'", "schedule_time": before(stranger), **columns},
+    )
+
+
+def fill(stranger: Stranger, table: str, count: int, **columns: str) -> None:
+    """The same for a table that is no task table; `part` counts the statements that it takes."""
+    names = ", ".join(columns)
+    for part in range(-(-count // _PART)):
+        numbers = _NUMBERS[stranger.family].format(count=min(_PART, count - part * _PART))
+        values = ", ".join(columns.values()).replace("{part}", str(part))
         stranger.run(f"INSERT INTO {table} ({names}) SELECT {values} FROM ({numbers}) AS n")
-        count -= part
 
 
 def later(stranger: Stranger) -> str:
