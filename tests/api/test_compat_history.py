@@ -11,6 +11,7 @@ from api.house import Client, House
 from conformance.past import Past
 from taskyard.access import users
 from taskyard.access.caller import LOCAL
+from taskyard.schedules.manage import create_schedule, stop_schedule
 
 STARTED = "2026-03-01T12:00:0{}.250000+00:00"
 
@@ -175,6 +176,26 @@ def test_a_grant_counts_at_once(fresh: str) -> None:
         users.update_user(house.db, LOCAL, "vera", grants=grants)
         assert vera.ask("GET", "/api/task").status_code == status
     house.close()
+
+
+def test_schedules_are_its_jobs(house: House) -> None:
+    rule = {"cron_expression": "0 2 * * *", "time_zone": "Asia/Shanghai", "overlap": "skip"}
+    fields = {"name": "backup", "task_type": "DataBackupHandler", "task_params": {"n": 1}}
+    made = create_schedule(house.db, LOCAL, fields | rule)
+    create_schedule(house.db, LOCAL, {"name": "poll", "task_type": "x", "interval": 90})
+    stop_schedule(house.db, LOCAL, "poll")
+    jobs = {job["key"]: job for job in get(house.user("root"), "/info")["jobs"]}
+    assert set(jobs) == {"backup", "poll", "taskyard.prune"}
+    backup, [trigger] = jobs["backup"], jobs["backup"]["triggers"]
+    assert (backup["class"], backup["concurrent-execution-disallowed?"]) == (
+        "DataBackupHandler",
+        True,
+    )
+    assert (trigger["schedule"], trigger["data"]) == ("0 2 * * *", {"n": 1})
+    assert trigger["next-fire-time"] == made["next_fire_at"].isoformat()
+    [trigger] = jobs["poll"]["triggers"]
+    assert (trigger["state"], trigger["may-fire-again?"]) == ("PAUSED", False)
+    assert trigger["schedule"] == "@every 90s"
 
 
 def test_the_scheduler_tells_its_jobs_and_when_they_fire(fresh: str) -> None:

@@ -28,7 +28,7 @@ from taskyard.core.errors import (
 from taskyard.core.lifecycle import Kind
 from taskyard.db.listing import Query
 from taskyard.handlers import Handler, HandlerSpec
-from taskyard.schedules import browse, declared, manage
+from taskyard.schedules import browse, declared, edits, manage
 from taskyard.schedules.declared import Declared
 
 SPEC = HandlerSpec(
@@ -511,6 +511,22 @@ SPOILT: list[tuple[str, str]] = [
     ("jitter = -1", "jitter"),
     ("timeout = 0", "timeout"),
 ]
+
+
+def test_whoever_has_found_nothing_rests_before_looking_again(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = edits.EditWatch(planned.db, "UTC")
+    monkeypatch.setattr(edits, "REST", 1_000_000)
+    planned.insert(cron_expression="@daily")
+    assert watch.look() == 1
+    planned.insert(name="another", cron_expression="@daily")
+    assert watch.look() == 1
+    assert watch.look() == 0
+    schedule = planned.insert(name="a third", cron_expression="@daily")
+    assert watch.look() == 0
+    assert planned.row(schedule)["next_fire_at"] is None
+    assert edits.EditWatch(planned.db, "UTC").look() == 1
 
 
 def test_a_row_that_cannot_be_is_quarantined_with_the_reason_until_it_is_mended(

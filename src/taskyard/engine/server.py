@@ -41,7 +41,7 @@ from taskyard.queues import Queue
 from taskyard.runs import rollups
 from taskyard.runs.ids import RunIds
 from taskyard.schedules import declared
-from taskyard.schedules.edits import notice_schedule_edits
+from taskyard.schedules.edits import EditWatch
 from taskyard.settings import Settings
 from taskyard.tasks import holds, rescue
 
@@ -167,6 +167,7 @@ class Life:
         self.spool = spools.Spool(self.settings, self.session)
         self.wakeup = Wakeup(self.db, self._rung)
         self.scheduler = Scheduler(self.db, self.settings.default_time_zone, self._rung)
+        self._edits = EditWatch(self.db, self.settings.default_time_zone)
         self._dispatchers: dict[str, Dispatcher] = {}
         self._fleet: frozenset[str] = frozenset()
         self._closed: frozenset[str] = frozenset()
@@ -309,7 +310,7 @@ class Life:
 
     def _follow_schedules(self) -> None:
         """Take in what SQL has changed, and stop what no Server declares any more."""
-        notice_schedule_edits(self.db, self.settings.default_time_zone)
+        self._edits.look()
         # Who could not import the application cannot tell what is no longer in it.
         if self._published and not self.pool.problems:
             alive = [row for row in servers.sessions(self.db) if row.alive]

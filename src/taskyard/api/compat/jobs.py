@@ -5,6 +5,8 @@ Owns the form, which is its original's. The rules are `core/cron.py`'s.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +17,20 @@ from taskyard.access.caller import ENGINE, Caller
 from taskyard.core import cron
 from taskyard.core.version import VERSION
 from taskyard.db.database import Database
-from taskyard.db.listing import Query
+from taskyard.db.listing import MAX_LIMIT, Query
 from taskyard.runs.browse import list_runs
+from taskyard.schedules.browse import list_schedules
 from taskyard.settings import Settings
 
 PRUNE = "taskyard.prune"
+
+_PAGES = 20
+_STATES = {"started": "NORMAL", "stopped": "PAUSED", "over": "COMPLETE", "quarantined": "ERROR"}
+_MISFIRES = {
+    "one": "FIRE_ONCE_NOW",
+    "all": "IGNORE_MISFIRE_POLICY",
+    "skip": "DO_NOTHING",
+}
 
 
 class Info(BaseModel):
@@ -32,7 +43,9 @@ class Info(BaseModel):
 def info(db: Database, caller: Caller, settings: Settings) -> dict[str, Any]:
     """The scheduler and its jobs. Raises NotAllowed."""
     rows = servers.list_servers(db, caller)
-    jobs = [_prune(db, settings)]
+    jobs = [_job(schedule) for schedule in _schedules(db)]
+    if PRUNE not in {job["key"] for job in jobs}:  # no server has made its schedule yet
+        jobs.append(_prune(db, settings))
     return {"scheduler": _scheduler(rows, len(jobs)), "jobs": jobs}
 
 
@@ -47,6 +60,53 @@ def _scheduler(rows: list[servers.SessionRow], jobs: int) -> list[str]:
     if since is not None:
         lines.insert(1, f"Running since {datetime.fromtimestamp(since, UTC).isoformat()}.")
     return lines
+
+
+def _schedules(db: Database) -> Iterator[dict[str, Any]]:
+    """The schedules of all tenants by name, as far as one answer may have them."""
+    query = Query(limit=MAX_LIMIT)
+    for _ in range(_PAGES):
+        page = list_schedules(db, ENGINE, query)
+        yield from page.rows
+        if page.next_cursor is None:
+            return
+        query = replace(query, cursor=page.next_cursor)
+
+
+def _job(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule as a job with one trigger."""
+    key = schedule["name"]
+    return {
+        "key": key,
+        "class": schedule["task_type"],
+        "description": schedule["words"],
+        "concurrent-execution-disallowed?": schedule["overlap"] != "allow",
+        "durable?": True,
+        "requests-recovery?": True,
+        "triggers": [
+            {
+                "key": f"{key}.{schedule['id']}",
+                "description": schedule["words"],
+                "state": _STATES[schedule["state"]],
+                "priority": 5,
+                "start-time": schedule["start_at"],
+                "end-time": schedule["end_at"],
+                "previous-fire-time": schedule["last_fire_at"],
+                "next-fire-time": schedule["next_fire_at"],
+                "final-fire-time": None,
+                "may-fire-again?": schedule["next_fire_at"] is not None,
+                "data": schedule["task_params"] or {},
+                "schedule": _rule(schedule),
+                "timezone": schedule["time_zone"],
+                "misfire-instruction": _MISFIRES[schedule["misfire"]],
+            }
+        ],
+    }
+
+
+def _rule(schedule: Mapping[str, Any]) -> str | None:
+    interval = schedule["interval"]
+    return schedule["cron_expression"] or (None if interval is None else f"@every {interval:g}s")
 
 
 def _prune(db: Database, settings: Settings) -> dict[str, Any]:
