@@ -114,6 +114,7 @@ def of_batch(batch: Mapping[str, Any], settings: Settings) -> Message:
     shown = {
         **{name: batch[name] for name in ("id", "name", "task_type", "status", "tenant_id")},
         **{name: batch[name] for name in counts},
+        "error": batch["error"],
         "created_by": batch["created_by"],
         "started_at": _time(utc(batch["started_at"]), settings),
         "completed_at": _time(utc(batch["completed_at"]), settings),

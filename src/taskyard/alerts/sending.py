@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _BATCH = """
 SELECT id, name, task_type, tenant_id, status, total_count, success_count, failed_count,
-       skipped_count, created_by, started_at, completed_at, notify
-  FROM ty_batches WHERE id = :id
+       skipped_count, error, created_by, started_at, completed_at, notify
+  FROM ty_batches WHERE id = :id AND status IN ('completed', 'failed', 'cancelled')
 """
 
 _SENT = """
@@ -125,7 +125,7 @@ def _message(
 def _batch(tx: Tx, batch_id: int) -> dict[str, Any] | None:
     """A batch that has ended; None for another, which may have been taken up again."""
     rows = tx.rows(_BATCH, id=batch_id)
-    return rows[0] if rows and rows[0]["completed_at"] is not None else None
+    return rows[0] if rows else None
 
 
 def _incidents(tx: Tx, ids: str, channel: Channel) -> list[Incident]:

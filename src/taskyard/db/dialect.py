@@ -326,6 +326,7 @@ class Dialect(ABC):
     def looked_up(self, column: str, numbers: Sequence[int]) -> str:
         """Condition: as `among`, of at most a thousand numbers that an index leads to."""
         return f"{column} IN ({', '.join(map(str, numbers))})"
+
     def along(self, table: str, index: str) -> str:
         """A table, to be read along one of its indexes."""
         return table
