@@ -974,7 +974,9 @@ export interface paths {
         };
         /**
          * Runs, live and finished, the newest first
-         * @description Needs the permission `runs.read`.
+         * @description `params.PATH`: Only with this value there in the parameters, like `params.user.id=42`; five at most.
+         *
+         *     Needs the permission `runs.read`.
          */
         get: operations["list_runs"];
         put?: never;
@@ -1054,7 +1056,9 @@ export interface paths {
         };
         /**
          * What went wrong, counted by what it has in common
-         * @description Needs the permission `runs.read`.
+         * @description `params.PATH`: Only with this value there in the parameters, like `params.user.id=42`; five at most.
+         *
+         *     Needs the permission `runs.read`.
          */
         get: operations["list_error_groups"];
         put?: never;
@@ -1074,7 +1078,9 @@ export interface paths {
         };
         /**
          * All runs of a filter as a file, streamed
-         * @description Needs the permission `runs.read`.
+         * @description `params.PATH`: Only with this value there in the parameters, like `params.user.id=42`; five at most.
+         *
+         *     Needs the permission `runs.read`.
          */
         get: operations["export"];
         put?: never;
@@ -1406,7 +1412,9 @@ export interface paths {
         };
         /**
          * Tasks of one queue or all, those with the largest id first
-         * @description Needs the permission `tasks.read`.
+         * @description `params.PATH`: Only with this value there in the parameters, like `params.user.id=42`; five at most.
+         *
+         *     Needs the permission `tasks.read`.
          */
         get: operations["list_tasks"];
         put?: never;
