@@ -2,9 +2,9 @@
 
     python docs/site.py
 
-Owns what becomes a page (docs/, the examples, the benchmarks, the changelog), the order of the pages,
-which is that of the links in the two indexes, and what happens to links that lead out of all this, to
-the sources: their text stays. How it looks is mkdocs.yml's.
+Owns what becomes a page (docs/, the examples, the benchmarks, the changelog), the order of the
+pages, which is that of the links in the two indexes, and what happens to links that lead out of all
+this, to the sources: their text stays. How it looks is mkdocs.yml's.
 """
 
 from __future__ import annotations
