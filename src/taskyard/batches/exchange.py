@@ -25,6 +25,7 @@ _CATCH_UP = 0.25
 """Seconds of lateness that the rate limit makes good."""
 
 _LONGEST = 10.0
+_LOT = 1_000
 
 
 class Taken(NamedTuple):
@@ -146,11 +147,7 @@ def give_back_unknown(tx: Tx, batch_id: int, run_id: int, mine: Sequence[int]) -
     sql = "SELECT id FROM ty_batch_items WHERE batch_id = :b AND status = 'running' AND run_id = :r"
     lost = sorted({row[0] for row in tx.all(sql, b=batch_id, r=run_id)} - set(mine))
     if lost:
-        tx.execute(
-            "UPDATE ty_batch_items SET status = 'pending', attempts = attempts - 1, due = NULL,"
-            f" started_at = NULL WHERE {tx.dialect.looked_up('id', lost)}"
-        )
-        batch.reopen(lost[0])
+        _return(tx, batch, run_id, lost)
         batch.save(tx)
 
 
@@ -158,8 +155,8 @@ def give_back_unknown(tx: Tx, batch_id: int, run_id: int, mine: Sequence[int]) -
 
 
 _BEFORE = """
-UPDATE ty_batch_items SET status = 'pending', attempts = :attempts, due = NULL, started_at = NULL
- WHERE id = :id AND status = 'running' AND run_id = :run_id
+UPDATE ty_batch_items SET status = 'pending', attempts = attempts - 1, due = NULL, started_at = NULL
+ WHERE {ids} AND status = 'running' AND run_id = :run_id
 """
 
 _AGAIN = """
@@ -194,13 +191,7 @@ def _ends(done: Sequence[Done]) -> list[ItemEnd]:
 
 
 def _put_back(tx: Tx, batch: Locked, run_id: int, done: Sequence[Done]) -> None:
-    before = [one for one in done if one.delay is None]
-    tx.many(
-        _BEFORE,
-        [{"id": o.item.id, "attempts": o.item.attempts, "run_id": run_id} for o in before],
-    )
-    for one in before:
-        batch.reopen(one.item.id)
+    _return(tx, batch, run_id, sorted(one.item.id for one in done if one.delay is None))
     tx.many(
         _AGAIN,
         [
@@ -216,6 +207,14 @@ def _put_back(tx: Tx, batch: Locked, run_id: int, done: Sequence[Done]) -> None:
             if one.delay is not None
         ],
     )
+
+
+def _return(tx: Tx, batch: Locked, run_id: int, items: Sequence[int]) -> None:
+    """Put items back, in the order of their ids, as if they had not been taken."""
+    for start in range(0, len(items), _LOT):
+        ids = items[start : start + _LOT]
+        tx.execute(_BEFORE.format(ids=tx.dialect.looked_up("id", ids)), run_id=run_id)
+        batch.reopen(ids[0])
 
 
 def _next(tx: Tx, batch: Locked, worker: Worker, want: int, hand_over: bool) -> Answer:

@@ -42,6 +42,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "run": Entry("run:app", "The history of what ran: list, show, log, watch."),
         "queue": Entry("queue:app", "Queues: create, change, pause, delete."),
         "schedule": Entry("schedule:app", "Schedules: rules that enqueue tasks when they are due."),
+        "batch": Entry("batch:app", "Batches: one operation over many items."),
+        "batch-template": Entry("batch_template:app", "Saved forms for batches."),
         "stats": Entry("stats:app", "How much ran, how it went, how long it took."),
         "server": Entry("server:app", "Servers: who is alive; drain one."),
         "handler": Entry("handler:app", "Handlers: list and show them; test one without a queue."),

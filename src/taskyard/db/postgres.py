@@ -176,15 +176,22 @@ _DISCONNECT = {"57P01", "57P02", "57P03"}
 _REFUSED = {"28000", "28P01", "3D000"}
 
 
-# Joined with what is given, and looked up by it: at any number of items an index scan.
+# As _SETTLE: guards as filters had it join each item with all (500 µs an item instead of 35).
 _SETTLE_ITEMS = """
+WITH hit AS MATERIALIZED (
+  SELECT d.*, found.place
+    FROM unnest(:ids::bigint[], :results::text[], :errors::text[], :durations::float8[])
+      AS d (id, result, error, duration)
+   CROSS JOIN LATERAL (
+     SELECT i.ctid AS place, i.status, i.run_id FROM ty_batch_items AS i WHERE i.id = d.id LIMIT 1
+   ) AS found
+   WHERE found.status = 'running' AND found.run_id = :run_id
+)
 UPDATE ty_batch_items AS i
    SET status = :status, result = d.result, error = d.error, duration = d.duration,
        completed_at = statement_timestamp()
-  FROM unnest(:ids::bigint[], :results::text[], :errors::text[], :durations::float8[])
-       AS d (id, result, error, duration)
- WHERE i.id = d.id AND i.id = ANY(:ids::bigint[])
-   AND i.status = 'running' AND i.run_id = :run_id
+  FROM hit AS d
+ WHERE i.ctid = d.place
 """
 
 
