@@ -179,7 +179,7 @@ def handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The handlers, at work in a folder that is laid out for a demo."""
     from taskyard.demo import handlers
 
-    site.lay_out(tmp_path, smtp_port=1, port=1)
+    site.lay_out(tmp_path, smtp_port=1, port=1, partner="http://127.0.0.1:1")
     monkeypatch.setattr(handlers, "HERE", tmp_path)
     return handlers
 

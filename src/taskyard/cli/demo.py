@@ -115,7 +115,8 @@ def _signals(show: Demo) -> Iterator[None]:
 def _introduction(show: Demo) -> str:
     return f"""\
 Taskyard at work in {show.folder}
-  a SQLite database, two servers (server-001, server-002), five queues; mails go into mail/
+  a SQLite database, two servers (server-001, server-002), queues, schedules, a batch;
+  mails go into mail/
   shop.py there gives them work by plain SQL and by Python, handlers.py does it
 In another terminal:
   cd {show.folder}

@@ -18,8 +18,10 @@ from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Literal
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-from taskyard import Context, On, Yard
+from taskyard import Context, ItemContext, On, RefreshNeeded, Yard
 
 yard = Yard()
 
@@ -155,6 +157,24 @@ def clean_files(ctx: Context, keep: int) -> dict[str, Any]:
     return {"deleted": len(old)}
 
 
+def sign_in() -> str:
+    """Get a token from the partner; it is good for four seconds."""
+    return _get("token", "")
+
+
+@yard.batch("check_urls", concurrency=4, setup=sign_in)
+def check_url(item: str, ctx: ItemContext) -> dict[str, Any]:
+    """Look at a page of the partner's, with the token that all items share."""
+    began = time.monotonic()
+    try:
+        text = _get(item, ctx.shared)
+    except HTTPError as error:
+        if error.code == 401:
+            raise RefreshNeeded("the token is too old") from error
+        raise
+    return {"text": text, "seconds": round(time.monotonic() - began, 3)}
+
+
 # --- What goes wrong -----------------------------------------------------------------------------
 
 
@@ -182,6 +202,14 @@ def overrun(ctx: Context) -> None:
 
 
 # --- Below ---------------------------------------------------------------------------------------
+
+
+def _get(path: str, token: str) -> str:
+    """What the partner answers; raises HTTPError."""
+    address = (HERE / "partner.txt").read_text(encoding="utf-8")
+    asked = Request(f"{address}/{path}", headers={"Authorization": token})  # noqa: S310 (our file)
+    with urlopen(asked, timeout=5) as page:  # noqa: S310
+        return str(page.read().decode())
 
 
 def _open(database: str) -> sqlite3.Connection:

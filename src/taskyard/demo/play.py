@@ -19,6 +19,7 @@ from taskyard.access.caller import LOCAL
 from taskyard.core.errors import TaskyardError
 from taskyard.demo import fleet, site
 from taskyard.demo.mailbox import Mailbox
+from taskyard.demo.partner import Partner
 
 if TYPE_CHECKING:
     from taskyard.db.database import Database
@@ -70,7 +71,8 @@ class Demo:
         Raises TaskyardError with the last words of a process that has ended.
         """
         self._mailbox = self._exits.enter_context(Mailbox(self.folder / "mail"))
-        site.lay_out(self.folder, self._mailbox.port, self.port)
+        partner = self._exits.enter_context(Partner())
+        site.lay_out(self.folder, self._mailbox.port, self.port, partner.url)
         self._exits.callback(self.close)
         # The servers import what they need while we do the same: the start takes 2 s instead of 3.
         for server_id in site.SERVERS:
@@ -79,8 +81,9 @@ class Demo:
         self._exits.callback(self._database.close)
         self.link = site.sign_in_link(self._database, self.port)
         self._processes.append(fleet.web(self.folder, self.port))
-        self._processes.append(fleet.shop(self.folder))
         self._await_servers()
+        # A batch needs a server that has told of its handler.
+        self._processes.append(fleet.shop(self.folder))
         self._await_console()
         self._started = time.monotonic()
 

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from itertools import cycle
 from pathlib import Path
 
-from taskyard import DuplicateTask, Yard
+from taskyard import BatchRunning, DuplicateTask, Yard
 
 HERE = Path(__file__).parent
 NAMES = ("Ada", "Grace", "Linus", "Margaret", "Dennis", "Barbara", "Ken", "Radia")
@@ -96,6 +96,15 @@ def back_up() -> None:
     yard.enqueue("backup", {"database": "shop"}, queue="backup_queue")
 
 
+def check_partner() -> None:
+    """Have all pages of the partner's checked, with a mail at the end; one batch at a time."""
+    pages = [f"page/{number}" for number in range(60)]
+    try:
+        yard.create_batch("check_urls", pages, name="all pages", notify=["ops@example.com"])
+    except BatchRunning:
+        pass
+
+
 def trouble() -> None:
     """Put in all that goes wrong, with how often each may be tried again."""
     for task_type, max_retries in (("unsteady", 3), ("crash", 1), ("overrun", 0)):
@@ -109,6 +118,7 @@ RHYTHM: tuple[tuple[float, Callable[[], None]], ...] = (
     (6.0, report),
     (5.0, back_up),
     (8.0, move_mails),
+    (120.0, check_partner),
 )
 
 

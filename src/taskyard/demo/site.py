@@ -26,6 +26,7 @@ database_url = "sqlite:///demo.db"
 smtp_host = "127.0.0.1"
 smtp_port = {smtp_port}
 smtp_from = "shop@example.com"
+smtp_tls = "none"
 runners = 1
 grace = 3
 config_sync_interval = 1
@@ -63,12 +64,16 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="taskyard-demo-"))
 
 
-def lay_out(folder: Path, smtp_port: int, port: int) -> None:
-    """Put the application's files into the folder, and the shop's own database."""
+def lay_out(folder: Path, smtp_port: int, port: int, partner: str) -> None:
+    """Put the application's files into the folder, and the shop's own database.
+
+    `partner` is the address of the web server whose pages are checked.
+    """
     settings = _SETTINGS.format(smtp_port=smtp_port, port=port, url=url(port))
     (folder / "taskyard.toml").write_text(settings, encoding="utf-8")
     for name in ("handlers.py", "shop.py"):
         (folder / name).write_bytes(files("taskyard.demo").joinpath(name).read_bytes())
+    (folder / "partner.txt").write_text(partner, encoding="utf-8")
     with closing(sqlite3.connect(folder / "shop.db")) as shop:
         shop.executescript(_SHOP)
 
