@@ -312,11 +312,11 @@ LISTS = (("runs", RUNS), ("tasks", TASKS), ("schedules", SCHEDULES), ("the audit
 def _filters() -> Iterator[str]:
     yield "# What lists may be asked\n"
     yield (
-        "The same words behind the `?` of an address and, as options, at the command line:"
-        " `?task_type=report` is\n`--task-type report`. A time is ISO 8601, a duration seconds or a"
-        " text like `5m`. One of a few takes several\nwith commas; what is left out does not"
-        " narrow. Runs and tasks take `params.PATH=VALUE` besides: with this\nvalue there in the"
-        " parameters, like `params.user.id=42`.\n"
+        "The same words behind the `?` of an address and at the command line: `?task_type=report`"
+        " is\n`--filter task_type=report`. A time is ISO 8601, a duration seconds or a text like"
+        " `5m`. One of a few takes\nseveral with commas; what is left out does not narrow. Runs and"
+        " tasks take `params.PATH=VALUE` besides: with\nthis value there in the parameters, like"
+        " `params.user.id=42`.\n"
     )
     for title, declared in LISTS:
         yield f"## {title[0].upper()}{title[1:]}\n\n| filter | is |\n|---|---|"

@@ -18,6 +18,8 @@ from taskyard.tasks.bulk import MAX_TASKS, Action
 
 noun = Noun("bulk")
 
+Ref = Annotated[str, told(pattern="^[^/]+/[0-9]{1,18}$")]
+
 
 class BulkRequest(BaseModel):
     """What to do to which things: those named in `ids`, or all that `filter` lets through."""
@@ -31,15 +33,17 @@ class BulkRequest(BaseModel):
 
     noun: Literal["tasks"] = "tasks"
     action: Action
-    ids: list[Annotated[str, told(pattern="^[^/]+/[0-9]{1,18}$")]] | Absent = Field(
-        None, min_length=1, max_length=MAX_TASKS, description="Tasks as QUEUE/ID."
+    ids: Annotated[list[Ref], Field(min_length=1, max_length=MAX_TASKS)] | Absent = Field(
+        None, description="Tasks as QUEUE/ID."
     )
     filter: dict[str, str | int | list[str | int]] | Absent = Field(
         None,
         description="The words of `GET tasks`; needs expected_count.",
         json_schema_extra={"propertyNames": {"enum": ["queue", *TASKS.filters]}},
     )
-    expected_count: int | Absent = Field(None, ge=0, description="How many you saw; else 409.")
+    expected_count: Annotated[int, Field(ge=0)] | Absent = Field(
+        None, description="How many you saw; else 409."
+    )
     reason: str = Field("cancelled", max_length=1_000, description="For cancel.")
     priority: int = Field(0, ge=-100, le=100, description="For priority.")
 

@@ -174,7 +174,7 @@ def export(ask: Ask) -> Response:
     "/runs/errors",
     needs=Permission.RUNS_READ,
     answers=ErrorGroups,
-    takes=tuple(p for p in _FILTERS if p.name not in ("sort", "include")),
+    takes=tuple(p for p in _FILTERS if p.name not in ("sort", "include", asked.PATHS.name)),
     raises=_ASKED_WRONGLY,
 )
 def list_error_groups(ask: Ask) -> dict[str, Any]:

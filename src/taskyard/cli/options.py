@@ -18,6 +18,15 @@ After = Annotated[
     str | None,
     typer.Option("--after", metavar="CURSOR", help="Go on behind an earlier page's end."),
 ]
+Raw = Annotated[bool, typer.Option("--raw", help="With its secrets; that is audited.")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="NAME=VALUE",
+        help="Any filter that the HTTP list has, also params.PATH=VALUE; may be repeated.",
+    ),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Argument(
@@ -44,6 +53,17 @@ def new_app(help_: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
+
+
+def read_filters(words: list[str] | None) -> dict[str, str]:
+    """What was given by --filter; several of one name are several of its values."""
+    found: dict[str, str] = {}
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f'"{word}" is not NAME=VALUE', param_hint="--filter")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
 
 
 def duration(text: str | None, option: str) -> float | None:

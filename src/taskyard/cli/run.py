@@ -12,7 +12,17 @@ import typer
 from taskyard.access.caller import LOCAL
 from taskyard.cli import formats
 from taskyard.cli.invocation import invocation
-from taskyard.cli.options import After, AsJson, Limit, moment, new_app, since
+from taskyard.cli.options import (
+    After,
+    AsJson,
+    Filters,
+    Limit,
+    Raw,
+    moment,
+    new_app,
+    read_filters,
+    since,
+)
 from taskyard.cli.output import Column, print_fields, print_json, print_list, say
 
 app = new_app("The history of what ran, and what runs now.")
@@ -31,6 +41,15 @@ COLUMNS = (
     Column("error", show=formats.last_line, wide=True),
 )
 """The columns of `run list`."""
+
+ERROR_COLUMNS = (
+    Column("count", show=formats.number, right=True),
+    Column("task_type", "handler"),
+    Column("last_at", "last", "ago"),
+    Column("run_id", "run", formats.number, right=True),
+    Column("error", wide=True),
+)
+"""The columns of `run errors`."""
 
 RunId = Annotated[int, typer.Argument(metavar="ID", help="The run.", min=0)]
 
@@ -79,7 +98,12 @@ def list_(
         str | None,
         typer.Option("--q", metavar="TEXT", help="With this in the error, among recent runs."),
     ] = None,
+    filter_: Filters = None,
     oldest: Annotated[bool, typer.Option("--oldest", help="The oldest first.")] = False,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="WORD", help='By this instead; "-" is the largest first.'),
+    ] = None,
     limit: Limit = 50,
     after: After = None,
     as_json: AsJson = False,
@@ -90,6 +114,7 @@ def list_(
     Examples:
       taskyard run list --status failed,timeout --since 24h
       taskyard run list --type mail.send --min-duration 5s --json
+      taskyard run list --filter params.user.id=42 --sort -execution_time
     """
     from taskyard.db.listing import Query
     from taskyard.runs.browse import list_runs
@@ -109,8 +134,8 @@ def list_(
         "min_duration": min_duration,
         "q": q,
     }
-    sort = "started_at" if oldest else "-started_at"
-    query = Query(filters, sort, limit, after, large=("error",))
+    order = sort or ("started_at" if oldest else "-started_at")
+    query = Query(filters | read_filters(filter_), order, limit, after, large=("error",))
     page = list_runs(here.database(), LOCAL, query)
     rows = [with_task(row) for row in page.rows]
     print_list(rows, COLUMNS, as_json=as_json, color=here.color, empty="No runs.")
@@ -119,15 +144,74 @@ def list_(
 
 
 @app.command()
-def show(ctx: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
+def show(ctx: typer.Context, run_id: RunId, raw: Raw = False, as_json: AsJson = False) -> None:
     """Show a run in full: payload, output, error, times, memory, progress."""
     from taskyard.runs.browse import show_run
 
-    run = with_task(show_run(invocation(ctx).database(), LOCAL, run_id))
+    run = with_task(show_run(invocation(ctx).database(), LOCAL, run_id, raw=raw))
     if as_json:
         print_json(run)
     else:
         print_fields([(name, text) for name, text in map(_field, run.items()) if text])
+
+
+@app.command()
+def errors(
+    ctx: typer.Context,
+    filter_: Filters = None,
+    since_: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DURATION", help="Started so long ago at most: 24h."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the newest failures into groups: those of a handler whose errors are alike.
+
+    
+    Examples:
+      taskyard run errors --since 24h
+      taskyard run errors --filter queue=mail --json
+    """
+    from dataclasses import asdict
+
+    from taskyard.runs.errors import error_groups
+
+    here = invocation(ctx)
+    filters: dict[str, Any] = {"from": since(since_, "--since"), **read_filters(filter_)}
+    found = error_groups(here.database(), LOCAL, filters)
+    rows = [asdict(group) for group in found.groups]
+    print_list(rows, ERROR_COLUMNS, as_json=as_json, color=here.color, empty="No failures.")
+    if found.is_capped:
+        say(f"These are the newest {found.looked_at:,} failures; there are older ones.")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    filter_: Filters = None,
+    form: Annotated[str, typer.Option("--format", help="csv, json, jsonl.")] = "csv",
+    include: Annotated[
+        str, typer.Option("--include", metavar="A,B", help="payload, output, error.")
+    ] = "",
+) -> None:
+    """Write all runs of a filter to stdout, the newest first.
+
+    
+    Examples:
+      taskyard run export --filter status=failed --include error > failed.csv
+      taskyard run export --filter from=2026-01-01 --format jsonl
+    """
+    import sys
+
+    from taskyard.db.listing import Query
+    from taskyard.runs.export import Form, export_runs
+
+    if form not in [*Form]:
+        raise typer.BadParameter(f'"{form}" is none of {", ".join(Form)}', param_hint="--format")
+    large = tuple(filter(None, include.split(",")))
+    query = Query(read_filters(filter_), "-started_at", large=large)
+    for part in export_runs(invocation(ctx).database(), LOCAL, query, Form(form)):
+        sys.stdout.write(part.decode())
 
 
 @app.command()

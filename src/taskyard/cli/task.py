@@ -15,12 +15,15 @@ from taskyard.cli.invocation import invocation
 from taskyard.cli.options import (
     After,
     AsJson,
+    Filters,
     Limit,
     Parameters,
     ParamsFile,
+    Raw,
     duration,
     moment,
     new_app,
+    read_filters,
 )
 from taskyard.cli.output import Column, print_fields, print_json, print_list, say
 
@@ -149,6 +152,7 @@ def list_(
     unique_key: Annotated[
         str | None, typer.Option("--unique-key", metavar="KEY", help="With this key.")
     ] = None,
+    filter_: Filters = None,
     limit: Limit = 50,
     after: After = None,
     as_json: AsJson = False,
@@ -172,7 +176,8 @@ def list_(
         "server_id": server,
         "unique_key": unique_key,
     }
-    query = Query(filters, limit=limit, cursor=after, large=("error_msg",))
+    asked = filters | read_filters(filter_)
+    query = Query(asked, limit=limit, cursor=after, large=("error_msg",))
     page = list_tasks(here.database(), LOCAL, query)
     print_list(page.rows, COLUMNS, as_json=as_json, color=here.color, empty="No tasks.")
     if page.next_cursor:
@@ -180,7 +185,7 @@ def list_(
 
 
 @app.command()
-def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
+def show(ctx: typer.Context, ref: Ref, raw: Raw = False, as_json: AsJson = False) -> None:
     """Show a task in full, with its runs."""
     from taskyard.cli.run import COLUMNS as RUN_COLUMNS
     from taskyard.cli.run import with_task
@@ -191,7 +196,7 @@ def show(ctx: typer.Context, ref: Ref, as_json: AsJson = False) -> None:
 
     here = invocation(ctx)
     database = here.database()
-    task = show_task(database, LOCAL, parse_ref(database, ref))
+    task = show_task(database, LOCAL, parse_ref(database, ref), raw=raw)
     page = list_runs(database, LOCAL, Query({"task": ref}, large=("error",)))
     runs = [with_task(run) for run in page.rows]
     if as_json:
@@ -251,6 +256,18 @@ def retry(ctx: typer.Context, refs: Refs) -> None:
     for text in refs:
         ref = manage.parse_ref(database, text)
         state = manage.retry(database, LOCAL, ref)
+        print(f"{ref}\t{state.status.name.lower()}")
+
+
+@app.command("run-now")
+def run_now(ctx: typer.Context, refs: Refs) -> None:
+    """Let pending tasks run now, whenever they are due."""
+    from taskyard.tasks import manage
+
+    database = invocation(ctx).database()
+    for text in refs:
+        ref = manage.parse_ref(database, text)
+        state = manage.run_now(database, LOCAL, ref)
         print(f"{ref}\t{state.status.name.lower()}")
 
 

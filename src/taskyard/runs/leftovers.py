@@ -12,7 +12,7 @@ from functools import partial
 
 from taskyard.db.database import Database, Tx
 
-_CHUNK = 1_000
+_CHUNK = 500
 _YOUNG = 86_400.0
 
 _LOGS = """

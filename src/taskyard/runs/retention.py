@@ -2,7 +2,7 @@
 
 Owns the prune of finished Runs (by number and by age) with their logs, of ended Tasks by age, and
 of what is left over; and the built-in handler that does it every night. Rows go by primary key, a
-thousand in a transaction at most, so nobody waits for a prune. Which Runs are too many is
+few hundred in a transaction at most, so nobody waits for a prune. Which Runs are too many is
 `surplus.py`'s, what is left over `leftovers.py`'s; what is kept is a setting (`retention.*`).
 """
 
@@ -27,7 +27,7 @@ from taskyard.runs.rollups import count_ended
 from taskyard.runs.surplus import surplus
 from taskyard.settings import Retention
 
-_CHUNK = 1_000
+_CHUNK = 500
 _READ_AHEAD = 5_000
 _SLOW = 0.2
 """Seconds that a transaction may take before the next one is made smaller."""

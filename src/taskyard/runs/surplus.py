@@ -19,7 +19,7 @@ from taskyard.db.database import Database, Tx
 from taskyard.db.listing import utc
 from taskyard.settings import Retention
 
-PART = 10_000
+PART = 5_000
 """Runs that are read at once."""
 
 _FIRST = -(2**63)

@@ -111,14 +111,14 @@ def _list(tx: Tx, query: Query, hidden: Collection[str]) -> Page:
 
 
 def _presented(
-    row: Mapping[str, Any], queues: Mapping[str, str], asked: str | None = None
+    row: Mapping[str, Any], queues: Mapping[str, str], asked: Any = None
 ) -> dict[str, Any]:
     """A row as people read it: `ref` names it, states are words, times are aware datetimes."""
     task = {name: value for name, value in row.items() if not name.startswith("by_")}
     table = task["task_table"]
     claimed_by = task["queue"] if queues.get(task["queue"] or "") == table else None
     named = next((name for name, of in queues.items() if of == table), table)
-    given = asked if queues.get(asked or "") == table else None
+    given = asked if isinstance(asked, str) and queues.get(asked) == table else None
     task["queue"] = given or claimed_by or named
     task["status"] = word_of(task["status"])
     for name in TIMES:

@@ -114,11 +114,15 @@ def queues_of(tx: Tx) -> dict[str, str]:
     return dict(tx.all("SELECT queue_name, table_name FROM queue_configs ORDER BY queue_name"))
 
 
-def tables_of(tx: Tx, queues: Mapping[str, str], asked: str | None) -> list[str]:
-    """The tables of the queues that are asked for, or all. Raises QueueUnknown."""
+def tables_of(tx: Tx, queues: Mapping[str, str], asked: Any) -> list[str]:
+    """The tables of the queues that are asked for (one, several), or all. Raises QueueUnknown."""
     if asked is None:
         return task_tables(tx)
-    names = [name.strip() for name in asked.split(",")] if asked not in queues else [asked]
+    if isinstance(asked, list | tuple):
+        names = [str(name) for name in asked]
+    else:
+        text = str(asked)
+        names = [text] if text in queues else [name.strip() for name in text.split(",")]
     unknown = next((name for name in names if name not in queues), None)
     if unknown is not None:
         raise QueueUnknown(unknown, queues)
