@@ -9,11 +9,13 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
+from harness.lanes import one_lane
 from harness.servers import Fleet, run_command
-from harness.sql import Database
+from harness.sql import Database, Row
 from harness.storm import findings, wait_completed
 from harness.waiting import Size, stays_true, wait_until
 from taskyard.db.listing import utc
@@ -45,6 +47,20 @@ def insert(db: Database, policy: str, cron: str) -> int:
     sql = "INSERT INTO ty_schedules (name, task_type, cron_expression, misfire) VALUES (?, ?, ?, ?)"
     db.run(sql, policy, "work", cron, policy)
     return int(db.value("SELECT id FROM ty_schedules WHERE name = ?", policy))
+
+
+def runs(db: Database, schedule: int) -> list[Row]:
+    """The runs of a schedule that have ended, the first one first."""
+    return db.run(
+        "SELECT status, attempt, execute_index, started_at, completed_at FROM ty_runs"
+        " WHERE schedule_id = ? ORDER BY claimed_at, id",
+        schedule,
+    )
+
+
+def side_by_side(ended: list[Row]) -> int:
+    """How many runs began before the one before them had ended."""
+    return sum(a["completed_at"] > b["started_at"] for a, b in pairwise(ended))
 
 
 def missed_by(db: Database) -> dict[str, int]:
@@ -152,3 +168,82 @@ def test_after_an_outage_each_misfire_policy_does_what_it_says(
     assert {fire.at for fire in after["skip"]}.isdisjoint(missed)
     counted = {policy: missed_by(db)[policy] - passed[policy] for policy in POLICIES}
     assert (counted["all"], counted["one"], counted["skip"] >= 2) == (0, len(due) - 1, True)
+
+
+@one_lane
+def test_overlap_policies_with_a_handler_that_is_longer_than_the_interval(
+    fleet: Fleet, db: Database
+) -> None:
+    ids = {}
+    for policy in ("allow", "skip", "queue", "replace"):
+        db.run(
+            "INSERT INTO ty_schedules"
+            " (name, task_type, task_params, cron_expression, overlap, retry_count)"
+            " VALUES (?, 'work', '{\"seconds\": 1.5}', '* * * * * *', ?, 0)",
+            policy,
+            policy,
+        )
+        ids[policy] = db.value("SELECT id FROM ty_schedules WHERE name = ?", policy)
+    fleet.start("server-001")
+    wait_until(
+        lambda: (
+            db.value("SELECT MIN(fired + skipped) AS n FROM ty_schedules WHERE source = 'sql'") >= 6
+        ),
+        60,
+        "each had six instants",
+        detail=fleet.logs,
+    )
+    db.run("UPDATE ty_schedules SET status = 0 WHERE source = 'sql'")
+    live = "SELECT COUNT(*) AS n FROM default_tasks WHERE status IN (0, 1)"
+    assert db.value(live) >= 4, "they were stopped while a run of each goes on"
+    fired = {policy: len(fires(db, one)) for policy, one in ids.items()}
+    wait_until(lambda: db.value(live) == 0, 60, "what was enqueued has ended", detail=fleet.logs)
+
+    assert {policy: len(fires(db, one)) for policy, one in ids.items()} == fired
+    ended = {policy: runs(db, one) for policy, one in ids.items()}
+    statuses = {policy: [run["status"] for run in found] for policy, found in ended.items()}
+    for policy in ("allow", "skip", "queue"):
+        assert statuses[policy] == ["completed"] * fired[policy]
+    # One that is replaced before it was claimed has no run.
+    assert statuses["replace"].count("cancelled") >= 2
+    assert statuses["replace"][-1] == "completed"
+    assert side_by_side(ended["allow"]) >= 3
+    assert [side_by_side(ended[one]) for one in ("skip", "queue", "replace")] == [0, 0, 0]
+    skipped = db.value("SELECT skipped FROM ty_schedules WHERE name = 'skip'")
+    assert fired["skip"] + skipped >= 6
+    assert skipped >= 3
+    assert [run["execute_index"] for run in ended["queue"]] == [*range(1, fired["queue"] + 1)]
+
+
+@one_lane
+def test_retries_limits_and_triggers_of_stopped_schedules(fleet: Fleet, db: Database) -> None:
+    hourly = ("--interval", "1h", "--stopped", "--json")
+    handlers = {
+        "failing": ("backup", "--retry-count", "3", "--retry-interval", "1"),
+        "watched": ("work", "seconds:=8", "--monitor-timeout", "1"),
+        "killed": ("work_process", "seconds:=60", "--timeout", "1", "--retry-count", "0"),
+    }
+    fleet.start("server-001")
+    ids = {}
+    for name, words in handlers.items():
+        told = run_command(fleet.url, "schedule", "add", name, *words, *hourly, folder=fleet.folder)
+        ids[name] = int(json.loads(told)["id"])
+        run_command(fleet.url, "schedule", "trigger", name, folder=fleet.folder)
+
+    wait_until(
+        lambda: db.value("SELECT COUNT(*) AS n FROM default_tasks WHERE status IN (0, 1)") == 0,
+        40,
+        "all have ended",
+        detail=fleet.logs,
+    )
+    [watched] = runs(db, ids["watched"])
+    [incident] = db.run("SELECT * FROM ty_incidents WHERE summary LIKE ?", "%has been running%")
+    assert watched["status"] == "completed"
+    assert watched["started_at"] + SECOND <= incident["first_at"] < watched["completed_at"]
+    assert [run["status"] for run in runs(db, ids["killed"])] == ["timeout"]
+    failed = runs(db, ids["failing"])
+    numbers = [(run["status"], run["execute_index"], run["attempt"]) for run in failed]
+    assert numbers == [("failed", 1, attempt) for attempt in (1, 2, 3, 4)]
+    pauses = [b["started_at"] - a["completed_at"] for a, b in pairwise(failed)]
+    assert all(SECOND * 0.9 <= pause <= SECOND * 5 for pause in pauses)
+    assert db.value("SELECT COUNT(*) AS n FROM ty_fires") == 0, "a stopped one fired"
