@@ -33,9 +33,13 @@ from taskyard.yard import TaskHandle, TaskOptions, Yard
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "README.md"])
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"), *READMES])
 TUTORIALS = sorted((DOCS / "tutorial").glob("*.md"))
 GUIDES = [*TUTORIALS, *sorted((DOCS / "how-to").glob("*.md"))]
+IN_CHINESE = {ROOT / "README.md": ROOT / "README.zh-CN.md"} | {
+    page: DOCS / "zh" / page.relative_to(DOCS) for page in GUIDES
+}
 
 
 def shown(path: Path) -> str:
@@ -137,8 +141,16 @@ def test_every_page_is_linked_from_the_index_or_a_list() -> None:
     folders = (DOCS / "decisions", ROOT / "examples")
     lists = [DOCS / "index.md", DOCS / "zh" / "index.md", *(f / "README.md" for f in folders)]
     reached = {target for each in lists for target, _ in links(each)}
-    inner = [p for p in PAGES if p not in (DOCS / "index.md", ROOT / "README.md")]
+    inner = [p for p in PAGES if p not in (DOCS / "index.md", *READMES)]
     assert [shown(path) for path in inner if path not in reached] == []
+
+
+@pytest.mark.parametrize("path", IN_CHINESE, ids=shown)
+def test_what_is_translated_shows_the_same_code(path: Path) -> None:
+    """So what is run of the one is true of the other."""
+    ours = [(block.info, block.text) for block in blocks(path)]
+    translated = [(block.info, block.text) for block in blocks(IN_CHINESE[path])]
+    assert translated == ours
 
 
 # --- It leads somewhere --------------------------------------------------------------------------
