@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from taskyard.access.permissions import Permission
 from taskyard.alerts import preview as previews
 from taskyard.alerts import rules
 from taskyard.alerts.kinds import KINDS, RuleKind
 from taskyard.api import asked, wire
-from taskyard.api.fields import Absent, Duration, told
+from taskyard.api.fields import Duration, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -71,7 +71,7 @@ class Watch(BaseModel):
 
     filters: Annotated[dict[str, Any] | None, _FILTERS] = None
     settings: Annotated[dict[str, Any] | None, _SETTINGS] = None
-    channels: Annotated[list[int] | None, told(maxItems=20)] = None
+    channels: Annotated[list[StrictInt] | None, told(maxItems=20)] = None
     remind_every: Duration | None = None
     resolve_after: Duration | None = None
 
@@ -79,8 +79,8 @@ class Watch(BaseModel):
 class RuleChanges(Watch):
     """What is to be different; filters and settings are replaced as a whole."""
 
-    name: Annotated[str | Absent, NAME] = None
-    status: int = Field(1, ge=0, le=1)
+    name: Annotated[str, NAME] = ""
+    status: StrictInt = Field(1, ge=0, le=1)
 
 
 class RuleDraft(Watch):
@@ -94,7 +94,7 @@ class NewRule(RuleDraft):
     """A rule to be."""
 
     name: Annotated[str, NAME]
-    status: int = Field(1, ge=0, le=1)
+    status: StrictInt = Field(1, ge=0, le=1)
 
 
 class Preview(BaseModel):

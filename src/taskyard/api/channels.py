@@ -10,14 +10,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from taskyard.access.permissions import Permission
 from taskyard.alerts import channels
 from taskyard.alerts.channel import ChannelKind
 from taskyard.api import asked, wire
 from taskyard.api.alert_rules import NAME
-from taskyard.api.fields import Absent
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -73,7 +72,7 @@ class NewChannel(BaseModel):
     kind: ChannelKind
     settings: Annotated[dict[str, Any], _SETTINGS]
     tenant_id: str | None = Field(None, description="Whose it is; empty is the platform's.")
-    status: int = Field(1, ge=0, le=1)
+    status: StrictInt = Field(1, ge=0, le=1)
 
 
 class ChannelChanges(BaseModel):
@@ -81,9 +80,9 @@ class ChannelChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str | Absent, NAME] = None
-    settings: Annotated[dict[str, Any] | Absent, _SETTINGS] = None
-    status: int = Field(1, ge=0, le=1)
+    name: Annotated[str, NAME] = ""
+    settings: Annotated[dict[str, Any], _SETTINGS] = {}
+    status: StrictInt = Field(1, ge=0, le=1)
 
 
 class Sent(BaseModel):
