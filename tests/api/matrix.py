@@ -167,6 +167,53 @@ POST /api/v1/schedules/{schedule_id}/trigger
     platform            401   403   404   404   404   403   403   403   404   403   201
     missing             401   403   404   404   404   403   403   403   404   403   404
 
+GET /api/v1/batches
+GET /api/v1/batch-templates
+    -                   401   200   200   200   200   403   403   200   200   403   200
+GET /api/v1/batches/{batch_id}
+GET /api/v1/batches/{batch_id}/items
+GET /api/v1/batches/{batch_id}/items/export
+GET /api/v1/batch-templates/{template_id}
+    own                 401   200   200   200   200   403   403   200   200   403   200
+    other               401   404   404   404   404   403   403   404   404   403   200
+    platform            401   404   404   404   404   403   403   404   404   403   200
+    missing             401   404   404   404   404   403   403   404   404   403   404
+POST /api/v1/batches
+    own                 401   403   201   201   201   403   403   403   201   403   201
+    other               401   403   403   403   403   403   403   403   403   403   201
+    platform            401   403   403   403   403   403   403   403   403   403   201
+POST /api/v1/batches/{batch_id}/items
+POST /api/v1/batches/{batch_id}/start
+POST /api/v1/batches/{batch_id}/pause
+POST /api/v1/batches/{batch_id}/resume
+POST /api/v1/batches/{batch_id}/cancel
+POST /api/v1/batches/{batch_id}/retry-failed
+POST /api/v1/batches/{batch_id}/retry
+POST /api/v1/batches/{batch_id}/skip
+    own                 401   403   200   200   200   403   403   403   200   403   200
+    other               401   403   404   404   404   403   403   403   404   403   200
+    platform            401   403   404   404   404   403   403   403   404   403   200
+    missing             401   403   404   404   404   403   403   403   404   403   404
+DELETE /api/v1/batches/{batch_id}
+    own                 401   403   204   204   204   403   403   403   204   403   204
+    other               401   403   404   404   404   403   403   403   404   403   204
+    platform            401   403   404   404   404   403   403   403   404   403   204
+    missing             401   403   404   404   404   403   403   403   404   403   404
+POST /api/v1/batch-templates
+    own                 401   403   403   201   201   403   403   403   201   201   201
+    other               401   403   403   403   403   403   403   403   403   201   201
+    platform            401   403   403   403   403   403   403   403   403   201   201
+PATCH /api/v1/batch-templates/{template_id}
+    own                 401   403   403   200   200   403   403   403   200   200   200
+    other               401   403   403   404   404   403   403   403   404   200   200
+    platform            401   403   403   404   404   403   403   403   404   200   200
+    missing             401   403   403   404   404   403   403   403   404   404   404
+DELETE /api/v1/batch-templates/{template_id}
+    own                 401   403   403   204   204   403   403   403   204   204   204
+    other               401   403   403   404   404   403   403   403   404   204   204
+    platform            401   403   403   404   404   403   403   403   404   204   204
+    missing             401   403   403   404   404   403   403   403   404   404   404
+
 GET /api/v1/users
 GET /api/v1/audit
 GET /api/v1/audit/verify
@@ -353,6 +400,18 @@ def _schedule(town: Town, whose: str, who: str) -> dict[str, Any]:
     return {"name": town.new_name("schedule"), **made}
 
 
+def _batch(town: Town, whose: str, who: str) -> dict[str, Any]:
+    # A tenant has one live batch of a type.
+    free = "UPDATE ty_batches SET status = 'cancelled', active_key = NULL"
+    town.db.run(lambda tx: tx.execute(free))
+    return {"task_type": "check", "items": [1, {"item_id": "b"}], "tenant_id": TENANTS[whose]}
+
+
+def _template(town: Town, whose: str, who: str) -> dict[str, Any]:
+    made = {"task_type": "check", "tenant_id": TENANTS[whose]}
+    return {"name": town.new_name("template"), **made}
+
+
 def _rule(town: Town, whose: str, who: str) -> dict[str, Any]:
     return {**_draft(town, whose, who), "name": town.new_name("rule")}
 
@@ -383,6 +442,12 @@ _BODIES = {
     "POST /api/v1/schedules": _schedule,
     "POST /api/v1/schedules/preview": lambda *_: {"cron_expression": "0 2 * * *"},
     "PATCH /api/v1/schedules/{schedule_id}": lambda *_: {"timeout": 60},
+    "POST /api/v1/batches": _batch,
+    "POST /api/v1/batches/{batch_id}/items": lambda *_: {"items": ["more"]},
+    "POST /api/v1/batches/{batch_id}/retry": lambda *_: {"item_ids": ["a"]},
+    "POST /api/v1/batches/{batch_id}/skip": lambda *_: {"item_ids": ["b"]},
+    "POST /api/v1/batch-templates": _template,
+    "PATCH /api/v1/batch-templates/{template_id}": lambda *_: {"variables": {"who": "all"}},
     "POST /api/v1/users": lambda town, *_: {"username": town.new_name("user"), "tenants": [OTHER]},
     "PATCH /api/v1/users/{username}": lambda *_: {"role": "operator"},
     "POST /api/v1/users/{username}/password": lambda *_: {"password": PASSWORD},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,9 @@ from taskyard import servers
 from taskyard.access import logins, tokens, users
 from taskyard.access.caller import LOCAL
 from taskyard.alerts import channels, rules
+from taskyard.batches.create import create_batch
+from taskyard.batches.manage import pause_batch
+from taskyard.batches.templates import create_template
 from taskyard.handlers import HandlerSpec
 from taskyard.schedules.manage import create_schedule
 from taskyard.tasks import manage
@@ -28,6 +32,7 @@ TENANTS = {"own": OWN, "other": OTHER, "platform": PLATFORM}
 """Whose a thing is, seen from the callers: all who have a tenant have OWN."""
 
 PASSWORD = "correct horse battery"
+CHECK = HandlerSpec("check", queue="batches", batch={"concurrency": 1})
 REPORT = HandlerSpec("report", queue="mail", location="handlers.py:3")
 
 
@@ -40,7 +45,7 @@ class Town:
         self.spine = Spine(url)
         self.spine.queue("mail", "mail_tasks")
         self.spine.queue("history", "history_tasks")
-        self.house.server("one", REPORT)
+        self.house.server("one", REPORT, CHECK)
         self.house.tenant(OWN)
         self.house.tenant(OTHER)
         self.names = count(1)
@@ -126,6 +131,10 @@ class Things:
                 path = path.replace("{task_id}", "{ended_task}")
         if path.endswith("/start"):
             path = path.replace("{schedule_id}", "{stopped_schedule}")
+            path = path.replace("{batch_id}", "{new_batch}")
+        for end, kind in _BATCHES.items():
+            if path.endswith(end):
+                path = path.replace("{batch_id}", f"{{{kind}}}")
         return re.sub(r"{(\w+)}", lambda place: self._one(place[1], whose, who), path)
 
     def _one(self, name: str, whose: str, who: str) -> str:
@@ -174,6 +183,31 @@ class Things:
 
     def stopped_schedule(self, whose: str, who: str) -> str:
         return self.schedule_id(whose, who, 0)
+
+    def batch_id(self, whose: str, who: str, *, start: bool = True) -> str:
+        spec = replace(CHECK, name=self.town.new_name("check"))
+        fields = {"task_type": spec.name, "tenant_id": TENANTS[whose]}
+        made = create_batch(self.town.db, LOCAL, fields, ["a", "b"], spec=spec, start=start)
+        return str(made["id"])
+
+    def new_batch(self, whose: str, who: str) -> str:
+        return self.batch_id(whose, who, start=False)
+
+    def paused_batch(self, whose: str, who: str) -> str:
+        batch = self.batch_id(whose, who)
+        pause_batch(self.town.db, LOCAL, int(batch))
+        return batch
+
+    def failed_batch(self, whose: str, who: str) -> str:
+        batch = self.paused_batch(whose, who)
+        sql = "UPDATE ty_batch_items SET status = 'failed' WHERE batch_id = :b AND item_id = 'a'"
+        self.town.db.run(lambda tx: tx.execute(sql, b=int(batch)))
+        return batch
+
+    def template_id(self, whose: str, who: str) -> str:
+        name, tenant_id = self.town.new_name("template"), TENANTS[whose]
+        made = create_template(self.town.db, LOCAL, name, "check", tenant_id=tenant_id)
+        return str(made["id"])
 
     def task_type(self, whose: str, who: str) -> str:
         return "report"
@@ -258,7 +292,17 @@ def add_incident(town: Town, tenant_id: str, word: str = "incident") -> int:
     return int(town.house.value("SELECT id FROM ty_incidents WHERE active_key = :k", k=key))
 
 
+_BATCHES = {
+    "/items": "new_batch",
+    "/resume": "paused_batch",
+    "/retry": "failed_batch",
+    "/retry-failed": "failed_batch",
+}
+"""The batches for whose addresses not any will do."""
+
 MISSING = {
+    **dict.fromkeys(("batch_id", "new_batch", "paused_batch", "failed_batch"), "987654321"),
+    "template_id": "987654321",
     "rule_id": "987654321",
     "channel_id": "987654321",
     "incident_id": "987654321",

@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute
 from taskyard.api import (
     admin,
     alert_rules,
+    batch_templates,
+    batches,
     bulk,
     channels,
     docs,
@@ -55,6 +57,8 @@ NOUNS: tuple[Noun, ...] = (
     tasks.noun,
     runs.noun,
     schedules.noun,
+    batches.noun,
+    batch_templates.noun,
     stats.noun,
     servers.noun,
     alert_rules.noun,

@@ -13,6 +13,7 @@ import orjson
 
 from taskyard.access.caller import Caller
 from taskyard.core.errors import BatchUnknown
+from taskyard.core.payload import mask
 from taskyard.db.database import Tx
 from taskyard.db.listing import utc
 
@@ -146,7 +147,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: row[name] for name in COLUMNS}
     found |= {name: utc(found[name]) for name in _TIMES}
     for name in ("params", "notify"):
-        found[name] = None if found[name] is None else orjson.loads(found[name])
+        found[name] = None if found[name] is None else mask(orjson.loads(found[name]))
     left = found["total_count"] - found["processed_count"] - found["skipped_count"]
     rate = found["rate"] if found["status"] == "running" else None
     return found | {"rate": rate, "eta": left / rate if rate else None}

@@ -92,7 +92,8 @@ def create_template(
         sql = "SELECT id FROM ty_batch_templates WHERE tenant_id = :t AND name = :n"
         return int(tx.value(sql, t=tenant_id, n=made["name"]))
 
-    return show_template(db, caller, _unique(db, made["name"], lambda: db.run(work, again=False)))
+    template_id = _unique(db, made["name"], lambda: db.run(work, again=False))
+    return _shown(db.read(lambda tx: _find(tx, caller, template_id)))
 
 
 def update_template(
@@ -119,7 +120,8 @@ def update_template(
         return int(known["id"])
 
     name = str(changes.get("name") or template)
-    return show_template(db, caller, _unique(db, name, lambda: db.run(work)))
+    template_id = _unique(db, name, lambda: db.run(work))
+    return _shown(db.read(lambda tx: _find(tx, caller, template_id)))
 
 
 def delete_template(db: Database, caller: Caller, template: int | str) -> None:
