@@ -14,6 +14,7 @@ from benchmarks import (
     footprint,
     history,
     latency,
+    polling,
     scale,
     schedules,
     startup,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Options], None]] = {
     "startup": startup.main,
     "schedules": schedules.main,
     "history": history.main,
+    "polling": polling.main,
 }
 
 

@@ -18,7 +18,7 @@ from taskyard.runs.rollups import count_ended
 DAYS = 30
 CHUNK = 250_000  # runs made in one transaction
 COUNTED = 1_000_000
-NOTE = 50_000  # runs that are counted at once
+NOTE = 10_000  # runs that are counted at once
 
 TASK_TYPE = "report.daily"
 RARE_TYPE = "report.yearly"
@@ -49,7 +49,8 @@ def load(lane: Lane, runs: int) -> None:
             ids = ",".join(map(str, range(low, min(low + NOTE, runs + 1))))
             db.run("INSERT INTO ty_uncounted (run_ids) VALUES (%s)", ids)
         counted = Database(lane.url)
-        count_ended(counted)
+        while db.value("SELECT COUNT(*) FROM ty_uncounted"):
+            count_ended(counted)
         counted.close()
         for grain, kept in GRAINS.items():
             db.run(f"DELETE FROM ty_stats WHERE grain = {grain} AND start < {time.time() - kept}")
