@@ -14,7 +14,7 @@ from taskyard.alerts import preview as previews
 from taskyard.alerts import rules
 from taskyard.alerts.kinds import KINDS, RuleKind
 from taskyard.api import asked, wire
-from taskyard.api.fields import Duration, told
+from taskyard.api.fields import Absent, Duration, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -79,7 +79,7 @@ class Watch(BaseModel):
 class RuleChanges(Watch):
     """What is to be different; filters and settings are replaced as a whole."""
 
-    name: Annotated[str, NAME] = ""
+    name: Annotated[str | Absent, NAME] = None
     status: StrictInt = Field(1, ge=0, le=1)
 
 

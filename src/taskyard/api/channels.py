@@ -17,6 +17,7 @@ from taskyard.alerts import channels
 from taskyard.alerts.channel import ChannelKind
 from taskyard.api import asked, wire
 from taskyard.api.alert_rules import NAME
+from taskyard.api.fields import Absent
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -80,8 +81,8 @@ class ChannelChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, NAME] = ""
-    settings: Annotated[dict[str, Any], _SETTINGS] = {}
+    name: Annotated[str | Absent, NAME] = None
+    settings: Annotated[dict[str, Any] | Absent, _SETTINGS] = None
     status: StrictInt = Field(1, ge=0, le=1)
 
 
