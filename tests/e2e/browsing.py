@@ -34,6 +34,7 @@ PAGES = {
     "queues": "/queues",
     "servers": "/servers",
     "handlers": "/handlers",
+    "schedules": "/schedules",
 }
 """The pages by name."""
 

@@ -35,6 +35,14 @@ const routes: RouteRecordRaw[] = [
   { path: "/queues", name: "queues", component: () => import("@/pages/queues/List.vue") },
   { path: "/servers", name: "servers", component: () => import("@/pages/servers/List.vue") },
   { path: "/handlers", name: "handlers", component: () => import("@/pages/handlers/List.vue") },
+  { path: "/schedules", name: "schedules", component: () => import("@/pages/schedules/List.vue") },
+  {
+    path: "/schedules/:id(\\d+)",
+    name: "schedule",
+    component: () => import("@/pages/schedules/Detail.vue"),
+    props: true,
+    meta: { needs: "schedules.read" },
+  },
   {
     path: "/:rest(.*)*",
     name: "missing",

@@ -120,3 +120,11 @@ function number(locale: string, options: Intl.NumberFormatOptions): Intl.NumberF
 function two(value: number): string {
   return String(value).padStart(2, "0");
 }
+
+/** A time as it was told, in the zone of its offset: "2026-11-23 02:00 +08:00". */
+export function zoned(iso: string): string {
+  const match = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(?:\.\d+)?(.*)$/.exec(iso);
+  if (!match) return iso;
+  const [, day, clock, seconds = "", offset] = match;
+  return `${day} ${clock}${seconds === ":00" ? "" : seconds} ${offset === "Z" ? "+00:00" : offset}`;
+}
