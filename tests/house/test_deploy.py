@@ -15,6 +15,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from configparser import ConfigParser
 from contextlib import ExitStack, contextmanager
@@ -268,9 +269,13 @@ def test_selectors_find_the_pods_they_are_for() -> None:
 
 
 def test_what_the_image_is_made_of_is_not_ignored() -> None:
-    kept = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8")
-    for name in re.findall(r"^COPY (?!\.)(\S+)", DOCKERFILE, re.M):
-        assert f"!{name}" in kept.splitlines()
+    kept = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {"pyproject.toml", "src", "web", wheel["hooks"]["custom"]["path"]}
+    needed |= {project["project"]["readme"], *project["project"]["license-files"]}
+    for name in needed | set(re.findall(r"^COPY (?!\.)(\S+)", DOCKERFILE, re.M)):
+        assert f"!{name}" in kept
         assert (DEPLOY.parent / name).exists()
 
 
