@@ -221,6 +221,31 @@ def test_a_message_that_does_not_get_out_is_tried_again_and_its_run_says_why(
 
 @one_lane
 @pytest.mark.timeout(300)
+def test_the_end_of_a_batch_is_one_mail_and_one_webhook(watched: Watched) -> None:
+    watched.start()
+    secret = watched.add_webhook()
+    watched.run("alert-rule", "add", "Batches", "batch_finished", "outcome=failed")
+    watched.run(
+        *("batch", "create", "verify", "--ids", "1,2,3,4,5", "--name", "March"),
+        *("--notify", "hook", "--notify", "ada@example.com"),
+    )
+    watched.wait(lambda: watched.mailbox.mails and watched.hook.posted, "a message each")
+    watched.looked()
+    [mail], [posted] = watched.mailbox.mails, watched.hook.posted
+    assert mail["Subject"] == "[Taskyard] batch March has completed with 1 failed"
+    assert watched.mailbox.recipients == [["ada@example.com"]]
+    for form in parts(mail):
+        assert f"{LINKS}/batches/1" in form
+    assert documented_verify()(secret, posted.headers, posted.body)
+    told = json.loads(posted.body)
+    batch = told["data"]["batch"]
+    assert told["type"] == "batch.finished"
+    assert [batch["total_count"], batch["success_count"], batch["failed_count"]] == [5, 4, 1]
+    assert watched.rows() == []
+
+
+@one_lane
+@pytest.mark.timeout(300)
 def test_what_can_never_arrive_is_tried_once_and_a_test_says_so(watched: Watched) -> None:
     watched.hook.answers = [404]
     watched.start()

@@ -119,6 +119,13 @@ def backup(ctx: Context, full: bool = True) -> None:
     note("end", ctx)
 
 
+@yard.batch("verify", concurrency=2, max_retries=0)
+def verify(item: int) -> None:
+    """Every third item is none."""
+    if item % 3 == 0:
+        raise ValueError("no such account")
+
+
 class Unspeakable(Exception):
     """An exception that can't be shown."""
 
