@@ -37,9 +37,12 @@ READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"), *READMES])
 TUTORIALS = sorted((DOCS / "tutorial").glob("*.md"))
 GUIDES = [*TUTORIALS, *sorted((DOCS / "how-to").glob("*.md"))]
-IN_CHINESE = {ROOT / "README.md": ROOT / "README.zh-CN.md"} | {
-    page: DOCS / "zh" / page.relative_to(DOCS) for page in GUIDES
+IN_CHINESE = {
+    ROOT / "README.md": ROOT / "README.zh-CN.md",
+    **{page: DOCS / "zh" / page.relative_to(DOCS) for page in TUTORIALS},
+    **{DOCS / page.relative_to(DOCS / "zh"): page for page in DOCS.glob("zh/how-to/*.md")},
 }
+"""The README and all tutorials, and the guides that are translated so far."""
 
 
 def shown(path: Path) -> str:
