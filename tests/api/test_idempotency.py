@@ -25,6 +25,7 @@ def test_the_same_request_has_the_same_answer(lane_house: House) -> None:
     first, again = send(root, "k1"), send(root, "k1")
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"] != ""
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
     assert house.value("SELECT COUNT(*) FROM default_tasks") == 1

@@ -71,7 +71,7 @@ def once(ask: Ask, answer: Callable[[], Response]) -> Response:
     except Exception:
         ask.db.run(lambda tx: tx.execute(_LEAVE, key_hash=key_hash))
         raise
-    body = bytes(response.body).decode()
+    body = _kept(response)
     ask.db.run(
         lambda tx: tx.execute(_KEEP, status=response.status_code, body=body, key_hash=key_hash)
     )
@@ -107,7 +107,16 @@ def _again(db: Database, key: str, key_hash: str, request_hash: str) -> Response
         raise KeyBusy(key)
     if row[0] != request_hash:
         raise KeyReused(key)
-    return Response(row[2], row[1], {REPLAYED: "true"}, media_type=wire.JSON)
+    location, _, body = row[2].rpartition("\n")
+    headers = {REPLAYED: "true", **({"Location": location} if location else {})}
+    return Response(body, row[1], headers, media_type=wire.JSON)
+
+
+def _kept(response: Response) -> str:
+    """An answer as it is kept: where the thing is, if it has an address, then the body's line."""
+    location = response.headers.get("location", "")
+    body = bytes(response.body).decode()
+    return f"{location}\n{body}"
 
 
 def _forget_old(db: Database) -> None:
