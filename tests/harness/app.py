@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from taskyard import Context, Yard
+from taskyard import Context, ItemContext, RefreshNeeded, Yard
 
 yard = Yard()
 
@@ -190,3 +190,26 @@ async def spin_async(ctx: Context) -> None:
     note("start", ctx)
     while True:
         pass
+
+
+ITEMS = os.open(
+    Path(__file__).with_name("items.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+)
+
+
+class Token:
+    """Good for so many items."""
+
+    def __init__(self) -> None:
+        self.left = 20
+
+
+@yard.batch("check", concurrency=4, setup=Token)
+def check(item: int, ctx: ItemContext, seconds: float = 0.02) -> dict[str, int]:
+    """Notes its item when it is through, and asks for another token now and then."""
+    if ctx.shared.left == 0:
+        raise RefreshNeeded
+    ctx.shared.left -= 1
+    time.sleep(seconds)
+    os.write(ITEMS, f"{item} {ctx.attempt} {time.monotonic()}\n".encode())
+    return {"checked": item}

@@ -29,9 +29,9 @@ def add_task(
     """
     settings = here.settings()
     require_some_config(settings)
-    application = _application(here, settings)
+    application = application_here(here, settings)
     yard = _yard(settings, application)
-    spec = _spec_here(application, name)
+    spec = spec_here(application, name)
     if spec is None:
         spec = _spec_elsewhere(here, application, name, force)
         options = _promises(spec, params) | options
@@ -39,7 +39,7 @@ def add_task(
     return yard.enqueue(name, params, **cast("TaskOptions", options))
 
 
-def _application(here: Invocation, settings: Settings) -> Application | None:
+def application_here(here: Invocation, settings: Settings) -> Application | None:
     try:
         return here.application(settings)
     except HandlerImportFailed as error:
@@ -57,7 +57,7 @@ def _yard(settings: Settings, application: Application | None) -> Yard:
     return yard
 
 
-def _spec_here(application: Application | None, name: str) -> HandlerSpec | None:
+def spec_here(application: Application | None, name: str) -> HandlerSpec | None:
     handler = application.registry.find(name) if application is not None else None
     return None if handler is None else handler.spec
 

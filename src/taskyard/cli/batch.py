@@ -126,6 +126,7 @@ def create(
     """
     from taskyard.batches import templates
     from taskyard.batches.create import create_batch
+    from taskyard.cli.adding import application_here, spec_here
     from taskyard.cli.batch_items import open_items
     from taskyard.cli.params import read_params
 
@@ -147,9 +148,11 @@ def create(
     if template is not None:
         given = read_params(var or [], None)
         fields, template_id = templates.use_template(database, LOCAL, template, fields, given)
-    with open_items(items, ids, query, query_db or here.settings().database_url) as source:
+    settings = here.settings()
+    spec = spec_here(application_here(here, settings), str(fields.get("task_type") or ""))
+    with open_items(items, ids, query, query_db or settings.database_url) as source:
         made = create_batch(
-            database, LOCAL, fields, source, start=not later, template_id=template_id
+            database, LOCAL, fields, source, start=not later, template_id=template_id, spec=spec
         )
     if wait:
         _watch(ctx, made["id"], as_json)
