@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from conformance.planned import NOON, Planned, at, seconds
@@ -239,6 +240,25 @@ def test_parameters_change_while_it_goes_on(planned: Planned) -> None:
     manage.update_schedule(planned.db, LOCAL, tick, {"task_params": None, "retry_count": None})
     found = show(planned, tick)
     assert (found["task_params"], found["retry_count"]) == (None, None)
+
+
+def test_a_secret_that_is_given_back_as_it_was_shown_stays(planned: Planned) -> None:
+    parameters = {"properties": {"opening": {"type": "string", "writeOnly": True}}}
+    planned.spine.session("it", specs=[HandlerSpec("work", parameters=parameters).to_dict()])
+    params = {"to": "Ada", "smtp": {"host": "a", "password": "s3cret"}, "opening": "s3cret"}
+    tick = planned.add(task_params=params)
+    found = show(planned, tick)["task_params"]
+    [listed] = browse.list_schedules(planned.db, LOCAL, Query()).rows
+    assert "s3cret" not in str((found, listed))
+    found["smtp"]["host"] = "b"
+    manage.update_schedule(planned.db, LOCAL, tick, {"task_params": found})
+    kept = orjson.loads(planned.row(tick)["task_params"])
+    assert kept == params | {"smtp": {"host": "b", "password": "s3cret"}}
+    manage.trigger_schedule(planned.db, LOCAL, tick, found | {"to": "Bob"})
+    [task] = planned.tasks()
+    assert orjson.loads(task["task_params"]) == kept | {"to": "Bob"}
+    manage.update_schedule(planned.db, LOCAL, tick, {"task_params": {"smtp": {"password": "new"}}})
+    assert orjson.loads(planned.row(tick)["task_params"]) == {"smtp": {"password": "new"}}
 
 
 def test_a_new_rule_counts_from_now_on(planned: Planned) -> None:

@@ -259,6 +259,20 @@ def mask(value: Any, also: Collection[str] = ()) -> Any:
     return mask_url(value) if isinstance(value, str) else value
 
 
+def unmask(value: Any, known: Any, also: Collection[str] = ()) -> Any:
+    """Return JSON data that somebody gives back, where what is as `mask` shows it of `known` is
+    what it was: who changes one field must not lose the secrets of the others."""
+    shown = mask(known, also)
+    if not isinstance(value, dict) or not isinstance(known, dict):
+        return known if value == shown else value
+    return {
+        key: known[key]
+        if key in known and child == shown[key]
+        else unmask(child, known.get(key), also)
+        for key, child in value.items()
+    }
+
+
 def mask_json(text: str | None, also: Collection[str] = ()) -> str | None:
     """Return a JSON text as people may see it: as it is, or with the values of secrets masked.
 

@@ -90,7 +90,8 @@ def list_schedules(db: Database, caller: Caller, query: Query) -> Page:
             found, rows=[_shown(rows.named(row), recent[row["id"]]) for row in found.rows]
         )
 
-    return db.read(work)
+    catalog, found = Catalog(db), db.read(work)
+    return replace(found, rows=[_masked(row, catalog) for row in found.rows])
 
 
 def show_schedule(db: Database, caller: Caller, schedule: int | str) -> dict[str, Any]:
@@ -104,9 +105,9 @@ def show_schedule(db: Database, caller: Caller, schedule: int | str) -> dict[str
         row = find(tx, caller, schedule)
         return _shown(row, _recent(tx, [row["id"]])[row["id"]])
 
-    found = db.read(work)
-    known = Catalog(db).all().get(found["task_type"])
-    return found | {"handler_known": known is not None and bool(known.servers)}
+    catalog, found = Catalog(db), db.read(work)
+    known = catalog.all().get(found["task_type"])
+    return _masked(found, catalog) | {"handler_known": known is not None and bool(known.servers)}
 
 
 def next_fires(
@@ -230,11 +231,17 @@ def _recent(tx: Tx, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
 
 
 def _shown(row: Mapping[str, Any], recent: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row as people see it: secrets masked, with its state, its words and its numbers."""
+    """A row as people see it, but for its secrets: with its state, its words and its numbers."""
     known = rows.presented(row)
     shown = {name: known[name] for name in rows.NAMES if name not in _HIDDEN}
-    shown["task_params"] = mask(shown_params(known["task_params"]))
     return shown | {"state": _state(known), **_words(known), **_numbers(recent)}
+
+
+def _masked(shown: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """The same with secrets masked: those of telling names, and those that its Handler calls so."""
+    secrets = catalog.secrets(str(shown["task_type"]))
+    params = shown_params(shown["task_params"])
+    return {**shown, "task_params": mask(params, secrets)}
 
 
 _HIDDEN = ("declared", "last_task_table", "last_task_id")

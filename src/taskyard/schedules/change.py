@@ -6,12 +6,13 @@ next after it. Who may do it is `manage.py`'s; an application's code comes here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from taskyard.access import audit
 from taskyard.access.caller import Caller
 from taskyard.core.errors import ScheduleInvalid, TaskyardError
+from taskyard.core.payload import unmask
 from taskyard.db.database import Tx
 from taskyard.schedules import rows
 from taskyard.schedules.definition import FIELDS, TIMING, Definition, read, shown_params
@@ -43,14 +44,24 @@ def insert(
     return made
 
 
-def changed(row: Mapping[str, Any], changes: Mapping[str, Any], time_zone: str) -> Definition:
+def changed(
+    row: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    time_zone: str,
+    secrets: Collection[str] = (),
+) -> Definition:
     """What a row comes to with changes; None takes a field away.
 
-    Raises what `definition.read` raises.
+    A secret parameter that is given as it was shown (masked) stays; `secrets` are those that its
+    Handler calls so. Raises what `definition.read`
+    raises.
     """
     known = rows.presented(row)
     current = {name: known[name] for name in FIELDS}
     wanted = dict(changes)
+    if wanted.get("task_params") is not None:
+        shown = shown_params(known["task_params"])
+        wanted["task_params"] = unmask(wanted["task_params"], shown, secrets)
     for name, other in _ALTERNATIVES.items():
         if wanted.get(name) is not None:
             wanted.setdefault(other, None)

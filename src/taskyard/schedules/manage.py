@@ -14,7 +14,7 @@ from taskyard.access.caller import Caller
 from taskyard.access.permissions import Permission
 from taskyard.core.errors import NotNow, ParamsInvalid, ScheduleTwice
 from taskyard.core.lifecycle import Origin
-from taskyard.core.payload import dump_params
+from taskyard.core.payload import dump_params, unmask
 from taskyard.core.shape import problems
 from taskyard.db.database import Database, Tx
 from taskyard.queues import get_queue
@@ -65,14 +65,15 @@ def update_schedule(
     """
     caller.require(Permission.SCHEDULES_WRITE)
     row = db.read(lambda tx: find(tx, caller, schedule))
-    _check(db, change.changed(row, changes, time_zone))
+    secrets = Catalog(db).secrets(str(row["task_type"]))
+    _check(db, change.changed(row, changes, time_zone, secrets))
 
     def work(tx: Tx) -> None:
         current = rows.fetch(tx, int(row["id"]), locked=True)
         if current is None:
             find(tx, caller, schedule)  # which says that it is unknown
             return
-        made = change.changed(current, changes, time_zone)
+        made = change.changed(current, changes, time_zone, secrets)
         change.update(tx, caller, current, made, time_zone)
 
     name = str(changes.get("name") or row["name"])
@@ -117,6 +118,7 @@ def trigger_schedule(
 ) -> TaskRef:
     """Enqueue a Task of a Schedule now, whether it is started or not; `params` replace its own.
 
+    A secret parameter that is given as it was shown (masked) is its own.
     Raises ScheduleUnknown, ParamsInvalid, NotAllowed; NotNow where its overlap policy is `skip` and
     a Task of it is still going on, or where its tenant is disabled.
     """
@@ -126,6 +128,8 @@ def trigger_schedule(
     catalog = Catalog(db)
     text = None
     if params is not None:
+        secrets = catalog.secrets(found.definition.task_type)
+        params = unmask(dict(params), shown_params(row["task_params"]), secrets)
         _check_params(catalog, found.definition.task_type, params)
         text = dump_params(dict(params))
     maker = Maker(db, catalog)

@@ -50,6 +50,11 @@ class Catalog:
                 self._until = time.monotonic() + _SECONDS
             return self._known
 
+    def secrets(self, name: str) -> frozenset[str]:
+        """The parameters that a Handler calls secret; none where nobody knows it."""
+        known = self.all().get(name)
+        return frozenset() if known is None else known.spec.secrets
+
     def get(self, name: str) -> Known:
         """One Handler; raises HandlerUnknown with the nearest name."""
         known = self.all(name)
