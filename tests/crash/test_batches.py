@@ -132,7 +132,7 @@ def test_99_accounts_survive_a_restart_of_the_database_and_a_kill(
     fleet = make_fleet(private.url(database), lease=4)
     for name in ("server-001", "server-002"):
         fleet.start(name)
-    options = ("--concurrency", "1", "--pause", f"{apart}ms", "--notify", "ada@example.org")
+    options = ("--concurrency", "1", "--pause", str(apart / 1000), "--notify", "ada@example.org")
     batch = create(fleet, 99, *options, "seconds:=0.01")
 
     wait_until(lambda: len(processed(fleet)) >= 30, 60, "it has begun", detail=fleet.logs)

@@ -103,7 +103,9 @@ def _seconds(name: str, value: Any) -> float | None:
     try:
         seconds = parse_duration(value)
     except (ValueError, TypeError) as error:
-        raise BatchInvalid(name, str(error), 'Give seconds, or a text like "500ms".') from None
+        raise BatchInvalid(
+            name, str(error), 'Give seconds, like 0.5, or a text like "2s".'
+        ) from None
     if seconds > 86_400:
         raise BatchInvalid(name, "it is more than a day", "Give a shorter one.")
     return seconds or None

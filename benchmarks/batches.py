@@ -1,0 +1,83 @@
+"""Batches: how fast are items created and processed, and what does it cost to look?
+
+    python -m benchmarks.batches URL [ITEMS]
+
+An empty database at URL, a worker of its own with two runners, one batch of no-op items. Printed are
+the seconds and the memory of the creation, items a second, and the p95 of a page of items and of the
+batch itself while it runs. Figures hold for a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import quantiles
+
+HANDLERS = """
+from taskyard import Yard
+yard = Yard()
+
+@yard.batch("noop", concurrency=4)
+def noop(item: int) -> None:
+    pass
+"""
+
+
+def main(url: str, items: int) -> None:
+    """Create, process and watch one batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "handlers.py").write_text(HANDLERS)
+        environment = {**os.environ, "TASKYARD_DATABASE_URL": url, "TASKYARD_RUNNERS": "2"}
+        taskyard = [sys.executable, "-m", "taskyard"]
+        subprocess.run([*taskyard, "db", "upgrade"], cwd=folder, env=environment, check=True)
+        worker = subprocess.Popen([*taskyard, "worker"], cwd=folder, env=environment)
+        try:
+            _measure(url, Path(folder), items)
+        finally:
+            worker.terminate()
+            worker.wait(40)
+
+
+def _measure(url: str, folder: Path, items: int) -> None:
+    from taskyard.access.caller import LOCAL
+    from taskyard.batches import browse
+    from taskyard.db.listing import Query
+    from taskyard.yard import Yard
+
+    yard = Yard(url)
+    exec(compile((folder / "handlers.py").read_text(), "handlers.py", "exec"), scope := {})
+    handler = scope["yard"].registry.get("noop")
+    yard.registry.add(handler)
+    before, began = _memory(), time.monotonic()
+    batch = yard.create_batch("noop", range(items))
+    created = time.monotonic()
+    print(f"created {items:,} items in {created - began:.1f} s, {_memory() - before:.0f} MiB more")
+    pages, shows = [], []
+    while batch.status() == "running":
+        for took, query in ((pages, Query(limit=50)), (pages, Query({"status": "completed"}))):
+            at = time.monotonic()
+            browse.list_items(yard.database, LOCAL, batch.id, query)
+            took.append(time.monotonic() - at)
+        at = time.monotonic()
+        batch.show()
+        shows.append(time.monotonic() - at)
+        time.sleep(0.5)
+    seconds = time.monotonic() - created
+    print(f"processed {items / seconds:,.0f} items/s ({seconds:.1f} s)")
+    for name, times in (("a page of items", pages), ("the batch", shows)):
+        print(
+            f"{name}: p95 {quantiles([*times, 0.0], n=20)[18] * 1000:.1f} ms of {len(times)} looks"
+        )
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)
