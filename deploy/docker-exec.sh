@@ -6,7 +6,7 @@
 # For images that must run as root (a supervisord, say), so that their files on a mounted folder belong
 # to root on the host as well. The image of deploy/Dockerfile runs as you and does not need this.
 #
-# CONTAINER is a container's name, or a service of the compose file in this folder.
+# CONTAINER is a container's name, or a service of the compose file in the working folder.
 #
 #   FOLDER   the folder in the container whose files are given back; default: its working folder
 #   OWNER    to whom, as UID:GID; default: you
