@@ -2,9 +2,9 @@
 
     python -m benchmarks.batches URL [ITEMS]
 
-An empty database at URL, a worker of its own with two runners, one batch of no-op items. Printed are
-the seconds and the memory of the creation, items a second, and the p95 of a page of items and of the
-batch itself while it runs. Figures hold for a machine that does nothing else.
+An empty database at URL, a worker of its own with two runners, one batch of no-op items. Printed
+are the seconds and the memory of the creation, items a second, and the p95 of a page of items and
+of the batch itself while it runs. Figures hold for a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 HANDLERS = """
 from taskyard import Yard
@@ -50,19 +51,21 @@ def _measure(url: str, folder: Path, items: int) -> None:
     from taskyard.yard import Yard
 
     yard = Yard(url)
-    exec(compile((folder / "handlers.py").read_text(), "handlers.py", "exec"), scope := {})
+    scope: dict[str, Any] = {}
+    exec(compile((folder / "handlers.py").read_text(), "handlers.py", "exec"), scope)
     handler = scope["yard"].registry.get("noop")
     yard.registry.add(handler)
     before, began = _memory(), time.monotonic()
     batch = yard.create_batch("noop", range(items))
     created = time.monotonic()
     print(f"created {items:,} items in {created - began:.1f} s, {_memory() - before:.0f} MiB more")
-    pages, shows = [], []
+    pages: list[float] = []
+    shows: list[float] = []
     while batch.status() == "running":
-        for took, query in ((pages, Query(limit=50)), (pages, Query({"status": "completed"}))):
+        for query in (Query(limit=50), Query({"status": "completed"})):
             at = time.monotonic()
             browse.list_items(yard.database, LOCAL, batch.id, query)
-            took.append(time.monotonic() - at)
+            pages.append(time.monotonic() - at)
         at = time.monotonic()
         batch.show()
         shows.append(time.monotonic() - at)
@@ -70,9 +73,8 @@ def _measure(url: str, folder: Path, items: int) -> None:
     seconds = time.monotonic() - created
     print(f"processed {items / seconds:,.0f} items/s ({seconds:.1f} s)")
     for name, times in (("a page of items", pages), ("the batch", shows)):
-        print(
-            f"{name}: p95 {quantiles([*times, 0.0], n=20)[18] * 1000:.1f} ms of {len(times)} looks"
-        )
+        slow = quantiles([*times, 0.0], n=20)[18] * 1000
+        print(f"{name}: p95 {slow:.1f} ms of {len(times)} looks")
 
 
 def _memory() -> float:
