@@ -7,6 +7,7 @@ many tenants share the workers there are, however large each is.
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import orjson
@@ -18,13 +19,16 @@ from taskyard.queues import BATCHES, ensure_queue
 from taskyard.tasks.enqueue import NewTask, put, route
 
 _RETRIES = 3
+_making = threading.Lock()
 
 _STATES = "SELECT id, run_id, status, owner FROM {table} WHERE {ids}"
 
 
 def ready(db: Database) -> str:
     """Make sure that there is a queue for them; returns its table."""
-    ensure_queue(db, BATCHES)
+    # One at a time: many who made the table at once would wait for each other with all connections.
+    with _making:
+        ensure_queue(db, BATCHES)
     return route(db, BATCHES)
 
 
