@@ -65,9 +65,9 @@ def test(arguments: list[str]) -> int:
     install("dev")
     if arguments:
         return pytest(*arguments)
-    first = pytest_patiently("-m", "not crash and not long and not e2e", "-n", "2")
-    # Crash tests mostly wait, so two go side by side.
-    second = pytest_patiently("-m", "crash and not long", "-n", "2", "--dist", "loadfile")
+    first = pytest_patiently("-m", "not crash and not long and not e2e", "-n", "3")
+    # Crash tests mostly wait, so three go side by side on two cores.
+    second = pytest_patiently("-m", "crash and not long", "-n", "3", "--dist", "loadfile")
     return first or (0 if second == NO_TESTS else second)
 
 

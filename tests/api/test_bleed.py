@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from api.town import OTHER, OWN, Town, add_channel, add_incident, add_rule
+from api.town import CHECK, OTHER, OWN, Town, add_channel, add_incident, add_rule
 from conformance.spine import ended
 from taskyard.access import tenants, tokens, users
 from taskyard.access.caller import LOCAL
 from taskyard.api.noun import Endpoint
 from taskyard.api.route import DeclaredRoute
+from taskyard.batches.create import create_batch
+from taskyard.batches.manage import cancel_batch
+from taskyard.batches.templates import create_template
 from taskyard.core.lifecycle import Kind
 from taskyard.db.rows import ClaimedRow
 from taskyard.runs import logs, progress, rollups
@@ -64,6 +68,7 @@ class Past:
                 }
         self._schedule(tenant_id)
         self._alerts(tenant_id)
+        self._batch(tenant_id)
         rollups.count_ended(self.town.db)
 
     def _alerts(self, tenant_id: str) -> None:
@@ -99,6 +104,28 @@ class Past:
         made = create_schedule(self.town.db, LOCAL, fields)
         trigger_schedule(self.town.db, LOCAL, made["id"])
         self.names[tenant_id]["schedule_id"] = str(made["id"])
+
+    def _batch(self, tenant_id: str) -> None:
+        """A batch whose items have come to an end, another that waits, and a template."""
+        db, word = self.town.db, WORDS[tenant_id]
+        spec = replace(CHECK, name=f"check.{word}.{next(self.town.names)}")
+        about = {"task_type": spec.name, "tenant_id": tenant_id, "params": {"word": word}}
+        made = create_batch(
+            db, LOCAL, {**about, "name": f"all of {word}"}, [(word, {"word": word})], spec=spec
+        )
+        result = "UPDATE ty_batch_items SET result = :r, error = :e WHERE batch_id = :b"
+        values = {"r": f'{{"word": "{word}"}}', "e": f"{word} broke", "b": made["id"]}
+        db.run(lambda tx: tx.execute(result, **values))
+        cancel_batch(db, LOCAL, made["id"])
+        again = create_batch(db, LOCAL, about, [f"waiting {word}"], spec=spec, start=False)
+        name = f"template of {word} {next(self.town.names)}"
+        template = create_template(
+            db, LOCAL, name, spec.name, tenant_id=tenant_id, fields={"name": f"again {word}"}
+        )
+        self.names[tenant_id] |= {
+            "batch_id": str(again["id"]),
+            "template_id": str(template["id"]),
+        }
 
     def _put(self, tenant_id: str, queue: str, task_type: str, **task: Any) -> int:
         word, number = WORDS[tenant_id], next(self.town.names)

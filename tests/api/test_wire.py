@@ -61,6 +61,7 @@ UNFORESEEN = {
     errors.WaitTimedOut,
     errors.TaskFailed,
     errors.PortInUse,
+    errors.ViewTaken,
     errors.ConsoleNotBuilt,
     errors.UnsafeAddress,
     errors.Unexpected,

@@ -44,6 +44,7 @@ SAMPLES: list[TaskyardError] = [
     errors.CountChanged(12, 14),
     errors.TableUnknown("mail_tasks"),
     errors.TooManyListeners(200),
+    errors.ViewTaken("job_runs"),
     errors.BatchUnknown("7"),
     errors.BatchInvalid("concurrency", "it cannot be 0", "Give 1 to 1,000."),
     errors.ItemUnknown("7", "account-42"),
