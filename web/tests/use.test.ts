@@ -1,7 +1,8 @@
-import { describe, expect, it } from "vitest";
-import { bytes, count, duration, relative, share } from "@/use/format";
+import { describe, expect, it, vi } from "vitest";
+import { bytes, count, duration, pieces, relative, share } from "@/use/format";
 import { guard, stringify } from "@/use/exact";
 import { layOut } from "@/use/gantt";
+import { concerns, paced } from "@/use/hints";
 import { interval, unseen } from "@/use/live";
 import { visible } from "@/use/log";
 import { resolve } from "@/use/range";
@@ -34,6 +35,16 @@ describe("format", () => {
     expect([count(12431), count(1_200_000, "en", true), share(0.8)]).toEqual(["12,431", "1.2M", "80.0 %"]);
     expect(relative("2026-01-01T00:00:00Z", Date.parse("2026-01-01T00:03:10Z"))).toBe("3 minutes ago");
   });
+});
+
+describe("names", () => {
+  it.each([
+    ["email_queue", ["email_", "queue"]],
+    ["shop.send-mail", ["shop.", "send-", "mail"]],
+    ["plain", ["plain"]],
+    ["__init__", ["__", "init__"]],
+    ["boom 1.5", ["boom 1.", "5"]],
+  ])("%s goes on in the next line behind a separator", (name, wanted) => expect(pieces(name)).toEqual(wanted));
 });
 
 describe("the address", () => {
@@ -106,4 +117,25 @@ describe("the rest", () => {
   });
   it("sorts a whole list", () =>
     expect(wholePage([{ n: "b" }, { n: "a10" }, { n: "a9" }], () => true, "n").data.map((row) => row.n)).toEqual(["a9", "a10", "b"]));
+});
+
+describe("hints", () => {
+  it("concern what is listed or shown, and no figures over a range", () => {
+    expect(concerns("run", ["runs", "list", {}])).toBe(true);
+    expect(concerns("run", ["tasks", "list", {}])).toBe(false);
+    expect(concerns("run", ["runs", "top-errors", {}])).toBe(false);
+    expect(concerns("unheard-of", ["runs", "list"])).toBe(false);
+  });
+  it("come through once a second of each kind, the last one too", async () => {
+    vi.useFakeTimers();
+    const told: string[] = [];
+    const tell = paced(async (kind) => void told.push(kind));
+    for (const kind of ["run", "run", "task", "run"]) tell(kind);
+    expect(told).toEqual(["run", "task"]);
+    await vi.advanceTimersByTimeAsync(999);
+    expect(told).toEqual(["run", "task"]);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(told).toEqual(["run", "task", "run"]);
+    vi.useRealTimers();
+  });
 });

@@ -128,3 +128,8 @@ export function zoned(iso: string): string {
   const [, day, clock, seconds = "", offset] = match;
   return `${day} ${clock}${seconds === ":00" ? "" : seconds} ${offset === "Z" ? "+00:00" : offset}`;
 }
+
+/** The parts of a name between which a line may end: behind `_`, `-`, `.`, `:`, `/` and `@`. */
+export function pieces(name: string): string[] {
+  return name.split(/(?<=[_\-.:/@])(?=[^_\-.:/@\s])/);
+}
