@@ -31,6 +31,7 @@ PAGES = {
     "errors": "/runs?tab=errors",
     "timeline": "/runs?tab=timeline",
     "tasks": "/tasks",
+    "batches": "/batches",
     "queues": "/queues",
     "servers": "/servers",
     "handlers": "/handlers",

@@ -376,6 +376,290 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/batch-templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Templates by name
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["list_batch_templates"];
+        put?: never;
+        /**
+         * Save a template
+         * @description Needs the permission `templates.write`.
+         */
+        post: operations["create_batch_template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batch-templates/{template_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One template
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["show_batch_template"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a template; batches made from it stay
+         * @description Needs the permission `templates.write`.
+         */
+        delete: operations["delete_batch_template"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a template; what is left out stays
+         * @description Needs the permission `templates.write`.
+         */
+        patch: operations["update_batch_template"];
+        trace?: never;
+    };
+    "/api/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Batches, the newest first, with their counts, their rate and how long they will take
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["list_batches"];
+        put?: never;
+        /**
+         * Create a batch over items and start it; 409 names the one that its tenant runs already
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["create_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One batch; what it tells is at most a second old
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["show_batch"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a batch with its items; one that runs is cancelled. Its runs stay
+         * @description Needs the permission `batches.write`.
+         */
+        delete: operations["delete_batch"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a batch: items that wait are skipped, those under way are finished
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["cancel_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The items of a batch, in the order in which they were given
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["list_items"];
+        put?: never;
+        /**
+         * Put more items into a batch that was created with `start: false`
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["add_items"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/items/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All items of a batch that the filters let through, as lines of JSON, streamed
+         * @description Needs the permission `batches.read`.
+         */
+        get: operations["export_items"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let no more items begin; those under way are finished
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["pause_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a batch that is paused, or has failed, go on with the items that are left
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["resume_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Process some items again, which have failed or were skipped
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["retry_items"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/retry-failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Process all failed items of a batch again
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["retry_failed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Never process some items, which wait
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["skip_items"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start a batch that was created with `start: false`
+         * @description Needs the permission `batches.write`.
+         */
+        post: operations["start_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bulk": {
         parameters: {
             query?: never;
@@ -1056,9 +1340,7 @@ export interface paths {
         };
         /**
          * What went wrong, counted by what it has in common
-         * @description `params.PATH`: Only with this value there in the parameters, like `params.user.id=42`; five at most.
-         *
-         *     Needs the permission `runs.read`.
+         * @description Needs the permission `runs.read`.
          */
         get: operations["list_error_groups"];
         put?: never;
@@ -1817,6 +2099,188 @@ export interface components {
             total_is_capped: boolean;
         };
         /**
+         * Batch
+         * @description A batch: what it does, how far it is, and how fast it goes.
+         */
+        Batch: {
+            /** Completed At */
+            completed_at: string | null;
+            /** Concurrency */
+            concurrency: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Error */
+            error: string | null;
+            /**
+             * Eta
+             * @description Seconds that the rest will take at this rate.
+             */
+            eta: number | null;
+            /** Failed Count */
+            failed_count: number;
+            /** Id */
+            id: number;
+            /** Max Retries */
+            max_retries: number;
+            /** Name */
+            name: string;
+            /** Notify */
+            notify: unknown;
+            /**
+             * On Inflight
+             * @example retry
+             * @example mark_unknown
+             */
+            on_inflight: string;
+            /**
+             * Params
+             * @description What each item gets besides itself; secrets are masked.
+             */
+            params: unknown;
+            /**
+             * Pause
+             * @description Seconds that each worker waits after an item.
+             */
+            pause: number | null;
+            /** Processed Count */
+            processed_count: number;
+            /**
+             * Rate
+             * @description Items a second lately; null unless it runs.
+             */
+            rate: number | null;
+            /**
+             * Rate Limit
+             * @description Items a second, over all servers.
+             */
+            rate_limit: number | null;
+            /** Skipped Count */
+            skipped_count: number;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Status
+             * @example pending
+             * @example running
+             * @example paused
+             * @example completed
+             * @example failed
+             * @example cancelled
+             * @enum {string}
+             */
+            status: "pending" | "running" | "paused" | "completed" | "failed" | "cancelled";
+            /** Stop After */
+            stop_after: number | null;
+            /** Success Count */
+            success_count: number;
+            /** Task Type */
+            task_type: string;
+            /** Template Id */
+            template_id: number | null;
+            /** Tenant Id */
+            tenant_id: string;
+            /** Total Count */
+            total_count: number;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * BatchPage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        BatchPage: {
+            /** Data */
+            data: components["schemas"]["Batch"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
+         * BatchTemplate
+         * @description A saved form for batches.
+         */
+        BatchTemplate: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Fields
+             * @description Fields of a batch; `{{name}}` in their texts is a variable.
+             */
+            fields: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Task Type */
+            task_type: string;
+            /** Tenant Id */
+            tenant_id: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Variables
+             * @description Their defaults; null where one must be given.
+             */
+            variables: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * BatchTemplatePage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        BatchTemplatePage: {
+            /** Data */
+            data: components["schemas"]["BatchTemplate"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
          * BulkRequest
          * @description What to do to which things: those named in `ids`, or all that `filter` lets through.
          */
@@ -1995,6 +2459,14 @@ export interface components {
              * @description There are more than 10,000; total stops there.
              */
             total_is_capped: boolean;
+        };
+        /**
+         * Chosen
+         * @description Some items of a batch.
+         */
+        Chosen: {
+            /** Item Ids */
+            item_ids: (string | number)[];
         };
         /**
          * Credentials
@@ -2425,6 +2897,86 @@ export interface components {
             scheduler: string[];
         };
         /**
+         * Item
+         * @description One item of a batch.
+         */
+        Item: {
+            /** Attempts */
+            attempts: number;
+            /** Completed At */
+            completed_at: string | null;
+            /**
+             * Crashes
+             * @description Attempts that were lost with their worker.
+             */
+            crashes: number;
+            /**
+             * Data
+             * @description Asked for with `include`; secrets are masked.
+             */
+            data?: unknown;
+            /**
+             * Duration
+             * @description Seconds of its last attempt.
+             */
+            duration: number | null;
+            /**
+             * Error
+             * @description Asked for with `include`.
+             */
+            error?: string | null;
+            /** Id */
+            id: number;
+            /** Item Id */
+            item_id: string;
+            /**
+             * Result
+             * @description Asked for with `include`; secrets are masked.
+             */
+            result?: unknown;
+            /**
+             * Run Id
+             * @description The run that has it, or had it last.
+             */
+            run_id: number | null;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Status
+             * @example pending
+             * @example running
+             * @example completed
+             * @example failed
+             * @example skipped
+             * @enum {string}
+             */
+            status: "pending" | "running" | "completed" | "failed" | "skipped";
+        };
+        /**
+         * ItemPage
+         * @description One page of a list. What has no place in an index is looked for only so far in one go; then
+         *     a page may have fewer rows than asked for, and `next_cursor` goes on.
+         */
+        ItemPage: {
+            /** Data */
+            data: components["schemas"]["Item"][];
+            /**
+             * Next Cursor
+             * @description For the next page; null on the last one.
+             */
+            next_cursor: string | null;
+            /**
+             * Total
+             * @description All that the filters let through.
+             */
+            total: number;
+            /**
+             * Total Is Capped
+             * @description There are more than 10,000; total stops there.
+             */
+            total_is_capped: boolean;
+        };
+        /**
          * Kind
          * @description What a rule can watch.
          */
@@ -2706,6 +3258,14 @@ export interface components {
             version: string;
         };
         /**
+         * MoreItems
+         * @description Items that are added.
+         */
+        MoreItems: {
+            /** Items */
+            items: (components["schemas"]["NewItem"] | string | number)[];
+        };
+        /**
          * Neighbour
          * @description A run of the same type, in short.
          */
@@ -2729,6 +3289,64 @@ export interface components {
             next: number | null;
             /** Previous */
             previous: number | null;
+        };
+        /**
+         * NewBatch
+         * @description A batch to be; what is left out is the template's, or the handler's.
+         */
+        NewBatch: {
+            /** Concurrency */
+            concurrency?: number | null;
+            /** Items */
+            items: (components["schemas"]["NewItem"] | string | number)[];
+            /** Max Retries */
+            max_retries?: number | null;
+            /** Name */
+            name?: string | null;
+            /**
+             * Notify
+             * @description Channels and addresses that are told of its end.
+             */
+            notify?: (string | number)[] | {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * On Inflight
+             * @enum {unknown}
+             */
+            on_inflight?: "retry" | "mark_unknown" | null;
+            /** Params */
+            params?: {
+                [key: string]: unknown;
+            } | null;
+            /** Pause */
+            pause?: number | string | null;
+            /** Rate Limit */
+            rate_limit?: number | null;
+            /**
+             * Start
+             * @description False: more items may come before it is started.
+             * @default true
+             */
+            start: boolean;
+            /** Stop After */
+            stop_after?: number | null;
+            /** Task Type */
+            task_type?: string | null;
+            /** Template Id */
+            template_id?: number | null;
+            /**
+             * Tenant Id
+             * @description Whose it is; by default one's own, or the platform's.
+             */
+            tenant_id?: string | null;
+            /**
+             * Variables
+             * @description Of the template.
+             */
+            variables?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * NewChannel
@@ -2763,6 +3381,19 @@ export interface components {
              * @description Whose it is; empty is the platform's.
              */
             tenant_id?: string | null;
+        };
+        /**
+         * NewItem
+         * @description An item to be.
+         */
+        NewItem: {
+            /**
+             * Data
+             * @description What its handler gets; its id, unless given.
+             */
+            data?: unknown;
+            /** Item Id */
+            item_id: string | number;
         };
         /**
          * NewPassword
@@ -3006,6 +3637,29 @@ export interface components {
         NewTasks: {
             /** Tasks */
             tasks: components["schemas"]["NewTask"][];
+        };
+        /**
+         * NewTemplate
+         * @description A template to be.
+         */
+        NewTemplate: {
+            /** Fields */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /** Task Type */
+            task_type: string;
+            /**
+             * Tenant Id
+             * @description Whose it is; by default one's own, or the platform's.
+             */
+            tenant_id?: string | null;
+            /** Variables */
+            variables?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * NewTenant
@@ -4779,6 +5433,24 @@ export interface components {
              * @example cancelled
              */
             status: string;
+        };
+        /**
+         * TemplateChanges
+         * @description What is to be otherwise.
+         */
+        TemplateChanges: {
+            /** Fields */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name?: string;
+            /** Task Type */
+            task_type?: string;
+            /** Variables */
+            variables?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * Tenant
@@ -7456,6 +8128,1882 @@ export interface operations {
             };
             /** @description TY401 The caller lacks a permission */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_batch_templates: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its name. */
+                q?: string;
+                /** @description The order; "-" is the largest first. */
+                sort?: "name" | "-name" | "id" | "-id";
+                /** @description Its handler. */
+                task_type?: string[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchTemplatePage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_batch_template: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same key again, and the thing is not made twice: the answer is the first one's. Remembered for a day. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTemplate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchTemplate"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY513 An Idempotency-Key came again while its first request has no answer yet; TY364 The tenant has a batch template of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY512 An Idempotency-Key came again with another request; TY361 A field of a batch, its items or a template cannot be; `field` names it, `why` says why; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_batch_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchTemplate"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY363 There is no batch template of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_batch_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY363 There is no batch template of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_batch_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TemplateChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchTemplate"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY363 There is no batch template of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY364 The tenant has a batch template of this name already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY361 A field of a batch, its items or a template cannot be; `field` names it, `why` says why; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_batches: {
+        parameters: {
+            query?: {
+                /** @description Who made it. */
+                created_by?: string[];
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description Made then or later. */
+                from?: string;
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its name. */
+                q?: string;
+                /** @description The order; "-" is the largest first. */
+                sort?: "id" | "-id" | "created_at" | "-created_at";
+                /** @description How far it is. */
+                status?: ("pending" | "running" | "paused" | "completed" | "failed" | "cancelled")[];
+                /** @description Its handler. */
+                task_type?: string[];
+                /** @description Whose it is; empty is the platform's. */
+                tenant_id?: string[];
+                /** @description Made before then. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchPage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_batch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same key again, and the thing is not made twice: the answer is the first one's. Remembered for a day. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY201 No handler is registered under this task_type. `known` lists those that are; TY363 There is no batch template of this id or name, or several tenants have one */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY513 An Idempotency-Key came again while its first request has no answer yet; TY402 The tenant has a batch of this type that is not over; `existing` is its id */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read; TY205 A payload is larger than its limit; both in bytes of UTF-8 */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY512 An Idempotency-Key came again with another request; TY361 A field of a batch, its items or a template cannot be; `field` names it, `why` says why; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where; TY353 An alert rule, channel or silence cannot be so; `field` says which part, `why` a clause */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_items: {
+        parameters: {
+            query?: {
+                /** @description Go on behind this page's end: its `next_cursor`, with the same sort. */
+                cursor?: string;
+                /** @description Columns to give as well. */
+                include?: ("data" | "result" | "error")[];
+                /** @description With this very id. */
+                item_id?: string[];
+                /** @description Rows of a page, at most 500. */
+                limit?: number;
+                /** @description Skip so many rows; a cursor goes further, and faster. */
+                offset?: number;
+                /** @description With this in its id or its error. */
+                q?: string;
+                /** @description The run that had it last. */
+                run_id?: number[];
+                /** @description The order; "-" is the largest first. */
+                sort?: "id" | "-id";
+                /** @description What became of it. */
+                status?: ("pending" | "running" | "completed" | "failed" | "skipped")[];
+            };
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemPage"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_items: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoreItems"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY361 A field of a batch, its items or a template cannot be; `field` names it, `why` says why */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_items: {
+        parameters: {
+            query?: {
+                /** @description With this very id. */
+                item_id?: string[];
+                /** @description With this in its id or its error. */
+                q?: string;
+                /** @description The run that had it last. */
+                run_id?: number[];
+                /** @description What became of it. */
+                status?: ("pending" | "running" | "completed" | "failed" | "skipped")[];
+            };
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in; TY402 The tenant has a batch of this type that is not over; `existing` is its id */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_items: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Chosen"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more); TY362 A batch has no item of this item_id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in; TY402 The tenant has a batch of this type that is not over; `existing` is its id */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_failed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in; TY402 The tenant has a batch of this type that is not over; `existing` is its id */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    skip_items: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Chosen"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more); TY362 A batch has no item of this item_id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY505 The body is no JSON, or does not say that it is; `why` says where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission; TY509 A change was asked for by another site's page, or by a browser that does not say by which */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY360 There is no batch of this id (any more) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY316 The verb is not possible in the state that the thing is in */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY507 The body has more bytes than are read */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY506 The body is said to be something else than JSON */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -35,6 +35,14 @@ const routes: RouteRecordRaw[] = [
   { path: "/queues", name: "queues", component: () => import("@/pages/queues/List.vue") },
   { path: "/servers", name: "servers", component: () => import("@/pages/servers/List.vue") },
   { path: "/handlers", name: "handlers", component: () => import("@/pages/handlers/List.vue") },
+  { path: "/batches", name: "batches", component: () => import("@/pages/batches/List.vue") },
+  {
+    path: "/batches/:id(\\d+)",
+    name: "batch",
+    component: () => import("@/pages/batches/Detail.vue"),
+    props: true,
+    meta: { needs: "batches.read" },
+  },
   { path: "/schedules", name: "schedules", component: () => import("@/pages/schedules/List.vue") },
   {
     path: "/schedules/:id(\\d+)",

@@ -28,6 +28,8 @@ export interface ListOptions<S extends Schema, Row> {
   sort?: string;
   rowKey(row: Row): string;
   fetch(filters: State<S>, asked: Asked, signal: AbortSignal): Promise<AnyPage<Row>>;
+  /** Milliseconds until the next look, where what came changes faster than usual. */
+  every?(page: AnyPage<Row>): number | undefined;
 }
 
 export function useList<S extends Schema, Row>(options: ListOptions<S, Row>) {
@@ -44,6 +46,9 @@ export function useList<S extends Schema, Row>(options: ListOptions<S, Row>) {
   /** The cursors of the pages before this one, as far as they were seen. */
   const before = shallowRef<string[]>([]);
 
+  const usual = useLive("list");
+  const sooner = ({ state }: { state: { data: AnyPage<Row> | undefined } }) =>
+    (usual.value && state.data && options.every?.(state.data)) || usual.value;
   const query = useQuery({
     queryKey: computed(() => [options.key, "list", filters.state.value, range.state.value, paging.state.value]),
     queryFn: ({ signal }) => {
@@ -51,7 +56,7 @@ export function useList<S extends Schema, Row>(options: ListOptions<S, Row>) {
       const asked = { limit, ...(sort && { sort }), ...(cursor && { cursor }) };
       return options.fetch(filters.state.value, asked, signal);
     },
-    refetchInterval: useLive("list"),
+    refetchInterval: options.every ? sooner : usual,
     placeholderData: keepPreviousData,
   });
 
