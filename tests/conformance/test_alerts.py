@@ -409,7 +409,7 @@ def test_schedules_that_are_late_or_missed_a_fire(watch: Watch) -> None:
         "INSERT INTO ty_schedules (name, task_type, missed, next_fire_at)"
         " VALUES ('{}', 'work', {}, {})"
     )
-    ago = watch.db.dialect.utc_after("-(180.0)")
+    ago = watch.db.dialect.utc_after("-(185.0)")
     soon = watch.db.dialect.utc_after("-(1.0)")
     watch.spine.execute(insert.format("slow", 2, ago))
     watch.spine.execute(insert.format("fine", 0, soon))
