@@ -30,6 +30,8 @@ PAGES = {
     "runs": "/runs",
     "errors": "/runs?tab=errors",
     "timeline": "/runs?tab=timeline",
+    "alerts": "/alerts",
+    "alert rules": "/alerts?tab=rules",
     "tasks": "/tasks",
     "batches": "/batches",
     "queues": "/queues",

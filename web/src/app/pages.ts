@@ -17,6 +17,7 @@ export interface PageEntry {
 export const PAGES: readonly PageEntry[] = [
   { name: "overview", path: "/", group: "watch", icon: "overview", key: "o", needs: "runs.read" },
   { name: "runs", path: "/runs", group: "watch", icon: "runs", key: "r", needs: "runs.read" },
+  { name: "alerts", path: "/alerts", group: "watch", icon: "alerts", key: "a", needs: "alerts.read" },
   { name: "tasks", path: "/tasks", group: "work", icon: "tasks", key: "t", needs: "tasks.read" },
   { name: "batches", path: "/batches", group: "work", icon: "batches", key: "b", needs: "batches.read" },
   { name: "schedules", path: "/schedules", group: "work", icon: "schedules", key: "s", needs: "schedules.read" },

@@ -24,6 +24,7 @@ const routes: RouteRecordRaw[] = [
     props: true,
     meta: { needs: "runs.read" },
   },
+  { path: "/alerts", name: "alerts", component: () => import("@/pages/alerts/List.vue") },
   { path: "/tasks", name: "tasks", component: () => import("@/pages/tasks/List.vue") },
   {
     path: "/tasks/:queue/:id(\\d+)",
