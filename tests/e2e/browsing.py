@@ -32,6 +32,7 @@ PAGES = {
     "timeline": "/runs?tab=timeline",
     "alerts": "/alerts",
     "alert rules": "/alerts?tab=rules",
+    "alert channels": "/alerts?tab=channels",
     "tasks": "/tasks",
     "batches": "/batches",
     "queues": "/queues",

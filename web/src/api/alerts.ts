@@ -1,13 +1,15 @@
 import { client, take } from "./client";
 import type { operations } from "./schema";
-import type { NewRule, RuleChanges, RuleDraft } from "./types";
+import type { ChannelChanges, NewChannel, NewRule, RuleChanges, RuleDraft } from "./types";
 
-/** Alerts: rules and what they have seen. */
+/** Alerts: rules, what they have seen, and the channels by which people are told. */
 
 export type IncidentsQuery = NonNullable<operations["list_incidents"]["parameters"]["query"]>;
+export type ChannelsQuery = NonNullable<operations["list_channels"]["parameters"]["query"]>;
 export type RulesQuery = NonNullable<operations["list_alert_rules"]["parameters"]["query"]>;
 
 const incident = (id: number | string) => ({ params: { path: { incident_id: Number(id) } } });
+const channel = (id: number | string) => ({ params: { path: { channel_id: Number(id) } } });
 const rule = (id: number | string) => ({ params: { path: { rule_id: Number(id) } } });
 
 export const listIncidents = (query: IncidentsQuery, signal?: AbortSignal) =>
@@ -36,4 +38,11 @@ export const previewAlert = (body: RuleDraft, signal?: AbortSignal) =>
 
 export const listChannels = (query: ChannelsQuery, signal?: AbortSignal) =>
   take(client.GET("/api/v1/channels", { params: { query }, signal }));
-export type ChannelsQuery = NonNullable<operations["list_channels"]["parameters"]["query"]>;
+export const createChannel = (body: NewChannel) => take(client.POST("/api/v1/channels", { body }));
+export const updateChannel = (id: number | string, body: ChannelChanges) =>
+  take(client.PATCH("/api/v1/channels/{channel_id}", { ...channel(id), body }));
+export const deleteChannel = (id: number | string) =>
+  take(client.DELETE("/api/v1/channels/{channel_id}", channel(id)));
+/** Have a test message sent; gives the task that sends it. */
+export const testChannel = (id: number | string) =>
+  take(client.POST("/api/v1/channels/{channel_id}/test", channel(id)));

@@ -41,3 +41,5 @@ export type RuleChanges = Schemas["RuleChanges"];
 export type RuleDraft = Schemas["RuleDraft"];
 export type RuleKind = Schemas["RuleKind"];
 export type Channel = Schemas["Channel"];
+export type NewChannel = Schemas["NewChannel"];
+export type ChannelChanges = Schemas["ChannelChanges"];

@@ -1,4 +1,4 @@
-import type { AlertRule, Incident } from "@/api/types";
+import type { AlertRule, Channel, Incident } from "@/api/types";
 import type { Column } from "@/ui/table";
 
 export const incidentColumns: readonly Column<Incident>[] = [
@@ -28,4 +28,19 @@ export const ruleColumns: readonly Column<AlertRule>[] = [
   { key: "kind", label: "alerts.kind", value: (rule) => rule.kind, custom: true },
   { key: "channels", label: "alerts.channels", value: (rule) => rule.channels?.length, custom: true },
   { key: "problem", label: "alerts.state", value: (rule) => rule.problem, custom: true },
+];
+
+/** Where a channel leads, as far as it is shown. */
+function target({ settings }: Channel): string {
+  const { to, url } = settings as { to?: string[]; url?: string };
+  return to?.join(", ") ?? url ?? "";
+}
+
+export const channelColumns: readonly Column<Channel>[] = [
+  { key: "status", label: "alerts.on", value: (channel) => channel.status, custom: true },
+  { key: "name", label: "alerts.name", value: (channel) => channel.name, sort: "name" },
+  { key: "kind", label: "alerts.channel.by", value: (channel) => channel.kind, custom: true },
+  { key: "target", label: "alerts.channel.target", value: target },
+  { key: "last_sent_at", label: "alerts.channel.lastSent", kind: "time", value: (channel) => channel.last_sent_at },
+  { key: "last_error", label: "alerts.channel.lastError", value: (channel) => channel.last_error, custom: true },
 ];
