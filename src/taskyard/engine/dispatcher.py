@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taskyard.core.errors import PayloadTooLarge
@@ -22,6 +22,7 @@ from taskyard.db import tables
 from taskyard.db.database import Database
 from taskyard.db.rows import ClaimedRow
 from taskyard.engine.lane import Lane
+from taskyard.engine.outages import Outages
 from taskyard.engine.settler import Settler
 from taskyard.engine.work import Work
 from taskyard.handlers import HandlerSpec
@@ -58,6 +59,7 @@ class Post:
     flush_notes: Callable[[], None]
     closed: Callable[[], frozenset[str]] = frozenset
     """The disabled tenants."""
+    outages: Outages = field(default_factory=Outages)
 
 
 class Dispatcher:
@@ -239,7 +241,7 @@ class Dispatcher:
             self._mend_table()
         elif db.is_away(error):
             if failures == 1:
-                logger.warning("the database is away: %s", error)
+                self._post.outages.tell(error)
             self._settler.spool()
         else:
             logger.exception("table %s: a turn failed", self.table)
