@@ -39,6 +39,11 @@ PAGES = {
     "servers": "/servers",
     "handlers": "/handlers",
     "schedules": "/schedules",
+    "users": "/admin",
+    "tenants": "/admin?tab=tenants",
+    "tokens": "/admin?tab=tokens",
+    "roles": "/admin?tab=roles",
+    "audit": "/admin?tab=audit",
 }
 """The pages by name."""
 

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
+import { changes } from "@/pages/admin/changes";
 import { bytes, count, duration, pieces, relative, share } from "@/use/format";
 import { guard, stringify } from "@/use/exact";
 import { layOut } from "@/use/gantt";
@@ -137,5 +138,17 @@ describe("hints", () => {
     await vi.advanceTimersByTimeAsync(5_000);
     expect(told).toEqual(["run", "task", "run"]);
     vi.useRealTimers();
+  });
+});
+
+describe("what was changed", () => {
+  it("is told field by field, without what stayed", () =>
+    expect(changes({ status: 1, role: "viewer", tenants: [] }, { status: 0, role: "viewer", tenants: ["a", "b"] })).toEqual([
+      { field: "status", before: "1", after: "0" },
+      { field: "tenants", before: "–", after: "a, b" },
+    ]));
+  it("has one side where something was made or deleted", () => {
+    expect(changes(null, { name: "x" })).toEqual([{ field: "name", before: "–", after: "x" }]);
+    expect(changes({ name: "x" }, null)).toEqual([{ field: "name", before: "x", after: "–" }]);
   });
 });

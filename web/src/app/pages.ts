@@ -31,6 +31,7 @@ export const PAGES: readonly PageEntry[] = [
     needs: "handlers.read",
   },
   { name: "servers", path: "/servers", group: "setup", icon: "servers", key: "v", needs: "monitoring" },
+  { name: "admin", path: "/admin", group: "admin", icon: "admin", key: "u" },
 ];
 
 export const GROUPS = ["watch", "work", "setup", "admin"] as const;

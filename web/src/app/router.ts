@@ -52,6 +52,7 @@ const routes: RouteRecordRaw[] = [
     props: true,
     meta: { needs: "schedules.read" },
   },
+  { path: "/admin", name: "admin", component: () => import("@/pages/admin/Admin.vue") },
   {
     path: "/:rest(.*)*",
     name: "missing",
