@@ -78,7 +78,7 @@ def demo(
     with _signals(show), show:
         print(_introduction(show), flush=True)
         show.start()
-        link = show.link
+        link = show.link if lang is None else f"{show.link}#lang={lang.value}"
         opened = not no_browser and _open(link)
         print(_console(show, link, port, opened=opened), flush=True)
         with view(color=color) as look:

@@ -19,6 +19,10 @@ const spoken: Locale = navigator.languages.some((tag) => tag.toLowerCase().start
 
 export const locale = useStored<Locale>("locale", spoken, known);
 
+/** A link may ask for a language ("#lang=zh-CN"); a fragment outlives the redirect of a sign-in. */
+const asked = known.find((one) => location.hash === `#lang=${one}`);
+if (asked) locale.value = asked;
+
 /** Keys that no catalogue has; a test reads it. */
 export const missing: string[] = [];
 
