@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 from playwright.sync_api import expect
 
-from e2e.browsing import Browser, Visitor
+from e2e.browsing import Browser
 from e2e.site import Site
 
 
