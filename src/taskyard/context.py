@@ -69,6 +69,13 @@ class Transaction(Protocol):
         """A SQLAlchemy connection inside the transaction."""
 
 
+class Limit(NamedTuple):
+    """The time limit of a part of a Run: `seconds` long, over at `until` by the monotonic clock."""
+
+    until: float
+    seconds: float
+
+
 class Stop(NamedTuple):
     """Why a Run was told to stop: `kind` is "cancelled" or "timeout"."""
 
@@ -89,6 +96,7 @@ class Context:
         "_settled",
         "_started",
         "_stop",
+        "part",
     )
 
     def __init__(self, call: Call, reporter: Reporter) -> None:
@@ -101,6 +109,8 @@ class Context:
         self._started: float | None = None
         self._data: Mapping[str, Any] | None = None
         self._checkpoint: Checkpoint | None = None
+        self.part: Limit | None = None
+        """The limit of what it does now, beside its own: an item of a batch."""
 
     # --- What it works for -----------------------------------------------------------------------
 

@@ -338,12 +338,12 @@ class Yard(Application):
         from taskyard.batches import create, templates
         from taskyard.batches.handle import BatchHandle
 
-        given: dict[str, Any] = {**fields, "task_type": task_type or None}
+        given: dict[str, Any] = {**fields, "task_type": task_type} if task_type else {**fields}
         template_id = None
         if template is not None:
             found = templates.use_template(self.database, LOCAL, template, given, variables)
             given, template_id = found
-        handler = self.registry.find(str(given["task_type"]))
+        handler = self.registry.find(str(given.get("task_type", "")))
         made = create.create_batch(
             self.database,
             LOCAL,

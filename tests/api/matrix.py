@@ -140,6 +140,7 @@ GET /api/v1/schedules
 POST /api/v1/schedules/preview
     -                   401   200   200   200   200   403   403   200   200   403   200
 GET /api/v1/schedules/{schedule_id}
+GET /api/v1/schedules/{schedule_id}/calendar
 GET /api/v1/schedules/{schedule_id}/next
     own                 401   200   200   200   200   403   403   200   200   403   200
     other               401   404   404   404   404   403   403   404   404   403   200

@@ -194,7 +194,9 @@ def _value(schema: object, text: str) -> str:
     return str(schema.get("enum", [text])[0])
 
 
-_NO_FILTER = ("limit", "count", "offset", "cursor", "sort", "include", "format", "from", "to")
+_NO_FILTER = frozenset(
+    ["limit", "count", "offset", "cursor", "sort", "include", "format", "from", "to", "days"]
+)
 
 
 def ways(endpoint: Endpoint) -> Iterator[dict[str, str]]:

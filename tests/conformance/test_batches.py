@@ -562,6 +562,12 @@ def test_a_template_fills_in_a_batch(batched: Batched) -> None:
     )
 
     assert template_id == saved["id"]
+    cleared = {"name": "{{factor}} times, {{colour}}", "params": None}
+    taken_out, _ = templates.use_template(batched.db, LOCAL, "nightly", cleared, {"factor": 3})
+    assert taken_out["name"] == "3 times, {{colour}}"
+    assert "params" not in taken_out
+    unnamed, _ = templates.use_template(batched.db, LOCAL, "nightly", dict.fromkeys(fields))
+    assert unnamed == {"task_type": "check", "tenant_id": "", "name": "nightly"}
     assert given["name"].startswith("check all 20")
     assert (given["params"], given["concurrency"]) == ({"factor": 3}, 2)
     with pytest.raises(TemplateTwice):

@@ -29,7 +29,7 @@ from taskyard.core.errors import (
 from taskyard.core.lifecycle import Kind
 from taskyard.db.listing import Query
 from taskyard.handlers import Handler, HandlerSpec
-from taskyard.schedules import browse, declared, edits, manage
+from taskyard.schedules import browse, calendar, declared, edits, manage
 from taskyard.schedules.declared import Declared
 
 SPEC = HandlerSpec(
@@ -366,6 +366,31 @@ def test_a_schedule_shows_how_its_runs_went(planned: Planned) -> None:
     assert listed["tick"] == {k: v for k, v in found.items() if k != "handler_known"}
 
 
+def test_a_calendar_tells_what_ran_what_failed_and_what_never_came(planned: Planned) -> None:
+    tick = planned.add(misfire="all", retry_count=0)
+    planned.set_clock(tick)
+    planned.fire(at(3))
+    for n, row in enumerate(planned.spine.claim()):
+        planned.spine.finish(row, Kind.FAILED if n == 1 else Kind.COMPLETED)
+    found = calendar.calendar(planned.db, LOCAL, tick)
+    assert sum(hour["runs"] for hour in found["data"]) == 4
+    assert sum(hour["failed"] for hour in found["data"]) == 1
+    assert not found["capped"]
+
+    hourly = planned.add("hourly", cron_expression="30 * * * *", time_zone="Asia/Kolkata")
+    before = datetime.now(UTC) - timedelta(days=3)
+    planned.change(hourly, "created_at = :at", at=f"{before:%Y-%m-%d %H:%M:%S}")
+    hours = calendar.calendar(planned.db, LOCAL, hourly, 2)["data"]
+    assert 24 <= len(hours) <= 48
+    assert {(hour["runs"], hour["planned"]) for hour in hours} == {(0, True)}
+    assert {hour["hour"].minute for hour in hours} == {0}
+    assert {hour["hour"].utcoffset() for hour in hours} == {timedelta(hours=5, minutes=30)}
+    planned.change(hourly, "status = 0, updated_at = created_at")
+    assert calendar.calendar(planned.db, LOCAL, hourly, 2)["data"] == []
+    with pytest.raises(QueryInvalid):
+        calendar.calendar(planned.db, LOCAL, hourly, 0)
+
+
 def test_a_list_is_narrowed_sorted_and_paged(planned: Planned) -> None:
     for n in range(5):
         planned.add(f"tick {n}", cron_expression=f"0 {n} * * *", status=n % 2)
@@ -515,6 +540,20 @@ def test_an_edit_that_nobody_noticed_yet_does_not_fire_by_the_old_rule(planned: 
     assert planned.fire(at(0)) == 0
     row = planned.row(tick)
     assert (row["next_fire_at"].month, row["next_fire_at"].day) == (1, 1)
+
+
+def test_what_is_new_does_not_wait_behind_what_has_a_problem(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edits, "AT_ONCE", 2)
+    spoilt = [planned.insert(name=f"spoilt-{n}", cron_expression="61 * * * *") for n in range(2)]
+    assert planned.notice() == 2
+    made = planned.insert(name="sound", cron_expression="0 2 * * *")
+    assert planned.notice() == 2
+    assert planned.row(made)["next_fire_at"] is not None
+    planned.change(spoilt[1], "cron_expression = '0 3 * * *'")
+    planned.notice()
+    assert planned.row(spoilt[1])["problem"] is None
 
 
 SPOILT: list[tuple[str, str]] = [

@@ -535,3 +535,11 @@ def test_each_grain_is_kept_for_its_time(world: World) -> None:
         }
 
     assert world.db.read(kept) == {MINUTE: 1, 600: 2, HOUR: 3, DAY: 4}
+
+
+def test_a_long_range_has_a_point_a_day(world: World) -> None:
+    steps = []
+    for days in (1, 14, 30, 200):
+        start = datetime.fromtimestamp(world.now, UTC) - timedelta(days=days)
+        steps.append(stats.series(world.db, LOCAL, "runs", None, start)["step"])
+    assert steps == [600, 21_600, 86_400, 604_800]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 
+from crash.batch_facts import clock, create, processed, wait_for_items, wait_over
+from harness.catcher import Mailbox
 from harness.private import PrivateServer
-from harness.servers import Fleet, run_command
+from harness.servers import Fleet, Server
 from harness.sql import Database
 from harness.waiting import Size, wait_until
 
@@ -19,47 +22,6 @@ pytestmark = pytest.mark.crash
 CONCURRENCY = 4
 AHEAD = 4
 """Items of 20 ms that fit into the 50 ms for which a worker takes ahead, and one to learn by."""
-
-
-def create(fleet: Fleet, items: int, *options: str) -> int:
-    """A batch of so many items by the command line, as a person would."""
-    file = fleet.folder / "items.jsonl"
-    file.write_text("".join(f"{n}\n" for n in range(items)))
-    arguments = ("batch", "create", "check", "--items", str(file), *options)
-    return int(run_command(fleet.url, *arguments, folder=fleet.folder))
-
-
-def processed(fleet: Fleet) -> list[int]:
-    """The items that were worked through, in order, from the file that the handler appends to."""
-    file = fleet.folder / "items.log"
-    return [int(line.split()[0]) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def wait_over(fleet: Fleet, db: Database, batch: int, within: float) -> dict[str, int]:
-    """Wait for the end; the batch's counters, which must be those of its items."""
-    sql = f"SELECT status FROM ty_batches WHERE id = {batch}"
-    wait_until(
-        lambda: db.value(sql, patient=5) == "completed",
-        within,
-        "the batch is completed",
-        detail=fleet.logs,
-    )
-    names = ("total", "processed", "success", "failed", "skipped")
-    columns = ", ".join(f"{name}_count AS {name}" for name in names)
-    [told] = db.run(f"SELECT {columns} FROM ty_batches WHERE id = {batch}")
-    counted = {
-        row["status"]: row["n"]
-        for row in db.run(
-            "SELECT status, COUNT(*) AS n FROM ty_batch_items"
-            f" WHERE batch_id = {batch} GROUP BY status"
-        )
-    }
-    assert told["success"] == counted.get("completed", 0)
-    assert told["failed"] == counted.get("failed", 0)
-    assert told["total"] == sum(counted.values())
-    times = f"SELECT COUNT(*) AS n FROM ty_batches WHERE id = {batch}"
-    assert db.value(f"{times} AND started_at < completed_at") == 1
-    return {name: told[name] for name in names}
 
 
 def test_killed_servers_repeat_only_what_was_under_way(
@@ -107,6 +69,53 @@ def test_a_kill_of_all_servers_never_ends_a_batch(quick_fleet: Fleet, db: Databa
     assert wait_over(fleet, db, batch, within=60)["success"] == 100
 
 
+LEASE = 2
+WITHIN = LEASE + 5.0
+"""Seconds within which a batch goes on whose worker was killed."""
+
+
+def kill_holder(fleet: Fleet, db: Database) -> tuple[Server, int]:
+    """Kill the server whose Task of the batch runs; it, and the Run that it leaves behind.
+
+    A slot changes hands every few seconds: one that just did is looked for again.
+    """
+    sql = "SELECT server_id, run_id FROM batches_tasks WHERE status = 1"
+    for _ in range(10):
+        [held] = wait_until(lambda: db.run(sql), 20, "somebody works", every=0.01)
+        victim = fleet.servers[held["server_id"]]
+        victim.kill()
+        if [row["run_id"] for row in db.run(sql)] == [held["run_id"]]:
+            return victim, int(held["run_id"])
+        victim.start()
+    raise AssertionError("no server could be caught at work")
+
+
+def test_a_batch_goes_on_by_itself_when_the_server_that_has_it_is_killed(
+    quick_fleet: Fleet, db: Database
+) -> None:
+    fleet = quick_fleet
+    for name in ("server-001", "server-002"):
+        fleet.start(name)
+    batch = create(fleet, 300, "--concurrency", "1", "seconds:=0.05")
+    wait_for_items(fleet, 20)
+
+    victim, lost = kill_holder(fleet, db)
+    with clock(fleet.url) as times:
+        killed_at = times.now()
+        after = f"run_id <> {lost} AND completed_at IS NOT NULL AND batch_id = {batch}"
+        first = wait_until(
+            lambda: [at for at in times.items("completed_at", after) if at > killed_at],
+            60,
+            "another server goes on",
+            detail=fleet.logs,
+        )
+    assert first[0] - killed_at <= WITHIN
+    assert not victim.alive
+    assert db.value(f"SELECT status FROM ty_batches WHERE id = {batch}") == "running"
+    assert wait_over(fleet, db, batch, within=90)["success"] == 300
+    assert len(processed(fleet)) <= 300 + AHEAD
+
+
 @pytest.fixture
 def database(private: PrivateServer) -> str:
     """The name of a fresh database in the private server."""
@@ -121,15 +130,35 @@ def direct(private: PrivateServer, database: str) -> Iterator[Database]:
     db.close()
 
 
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with closing(Mailbox()) as mailbox:
+        yield mailbox
+
+
+def mail_to(mailbox: Mailbox) -> dict[str, Any]:
+    """The settings of servers that send their mail there."""
+    return {
+        "smtp_host": "127.0.0.1",
+        "smtp_port": mailbox.port,
+        "smtp_tls": "none",
+        "smtp_from": "Taskyard <jobs@example.com>",
+        "alert_hosts": "127.0.0.1",
+        "public_url": "https://jobs.example.com",
+    }
+
+
+@pytest.mark.timeout(300)
 def test_99_accounts_survive_a_restart_of_the_database_and_a_kill(
     make_fleet: Callable[..., Fleet],
+    mailbox: Mailbox,
     private: PrivateServer,
     database: str,
     direct: Database,
     size: Size,
 ) -> None:
     apart = size(50, 500)
-    fleet = make_fleet(private.url(database), lease=4)
+    fleet = make_fleet(private.url(database), lease=4, **mail_to(mailbox))
     for name in ("server-001", "server-002"):
         fleet.start(name)
     options = ("--concurrency", "1", "--pause", str(apart / 1000), "--notify", "ada@example.org")
@@ -148,8 +177,13 @@ def test_99_accounts_survive_a_restart_of_the_database_and_a_kill(
     done = Counter(processed(fleet))
     assert (counts["processed"], counts["success"], set(done)) == (99, 99, set(range(99)))
     assert sum(done.values()) <= 99 + 2
-    told = [
-        json.loads(row["task_params"])
-        for row in direct.run("SELECT task_params FROM alerts_tasks", patient=5)
-    ]
-    assert [one["batch_id"] for one in told] == [batch]
+    sent = "SELECT COUNT(*) AS n FROM alerts_tasks WHERE status <> 2"
+    wait_until(lambda: mailbox.mails, 60, "a mail", detail=fleet.logs)
+    wait_until(lambda: direct.value(sent) == 0, 60, "nothing is left to be sent")
+    assert mailbox.recipients == [["ada@example.org"]]
+    [mail] = mailbox.mails
+    assert mail["Subject"] == "[Taskyard] batch check has completed"
+    text = mail.get_body(("plain",))
+    assert text is not None
+    assert "99" in text.get_content()
+    assert f"https://jobs.example.com/batches/{batch}" in text.get_content()

@@ -6,6 +6,7 @@ supervisor is named by its pid as seen at import: after its death getppid() says
 """
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import logging
@@ -213,3 +214,21 @@ def check(item: int, ctx: ItemContext, seconds: float = 0.02) -> dict[str, int]:
     time.sleep(seconds)
     os.write(ITEMS, f"{item} {ctx.attempt} {time.monotonic()}\n".encode())
     return {"checked": item}
+
+
+@yard.batch("linger", concurrency=2, timeout=1)
+def linger(item: int) -> None:
+    """Every fourth item hangs in foreign code."""
+    if item % 4 == 0:
+        time.sleep(60)
+
+
+@yard.batch("linger_async", concurrency=2, timeout=1)
+async def linger_async(item: int) -> None:
+    """Every fourth item hangs, and one of them doesn't even mind being cancelled."""
+    if item % 4 == 0:
+        ignored = (asyncio.CancelledError,) if item == 0 else ()
+        with contextlib.suppress(*ignored):
+            await asyncio.sleep(60)
+        if item == 0:
+            await asyncio.sleep(60)

@@ -413,11 +413,35 @@ GUARDS = (
         tests=SETTLE + "test_a_running_row_that_sql_has_changed_is_closed_as_it_stands",
     ),
     guard(
+        "sqlite: a run is written under its claim's fence",
+        Patch(
+            "db/sqlite.py",
+            "WHERE t.id = d.id AND t.fence = d.fence AND t.run_id = d.run_id AND t.status = 1"
+            " AND t.owner = ?",
+            "WHERE t.id = d.id AND t.status = 1 AND t.owner = ?",
+        ),
+        tests=WRONG + "[sqlite]",
+    ),
+    guard(
+        "sqlite: a run is written by the owner of a running row",
+        Patch(
+            "db/sqlite.py",
+            "WHERE t.id = d.id AND t.fence = d.fence AND t.run_id = d.run_id AND t.status = 1"
+            " AND t.owner = ?",
+            "WHERE t.id = d.id AND t.fence = d.fence AND t.run_id = d.run_id"
+            " AND t.owner IS NOT NULL AND ? <> ''",
+        ),
+        tests=(
+            WRONG + "[sqlite]",
+            SETTLE + "test_a_running_row_that_sql_has_changed_is_closed_as_it_stands",
+        ),
+    ),
+    guard(
         "sqlite: an end is written under its fence",
         Patch(
             "db/sqlite.py",
-            "mine = [e for e in settlement.endings if (e.id, e.fence, e.run_id) in held]",
-            "mine = [e for e in settlement.endings if e.id in {row[0] for row in held}]",
+            "mine = [e for e in mine if (e.id, e.fence, e.run_id) in held]",
+            "mine = [e for e in mine if e.id in {row[0] for row in held}]",
         ),
         tests=WRONG + "[sqlite]",
     ),

@@ -25,6 +25,7 @@ import pytest
 from support import wait_for
 from taskyard.core.errors import TaskyardError
 from taskyard.demo import fleet, play, site
+from taskyard.demo.desk import Desk
 from taskyard.demo.mailbox import Mailbox
 
 pytestmark = pytest.mark.timeout(240)
@@ -93,6 +94,34 @@ def test_the_link_signs_in_once_and_nobody_listens_after_the_end(tmp_path: Path)
             assert process.wait(timeout=60) == 0
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(link)
+
+
+def test_the_desk_shows_mails_and_crashes_a_server_for_whoever_has_read_it(tmp_path: Path) -> None:
+    (tmp_path / "00001-Hello.html").write_text("<b>Hello</b>")
+    crashes: list[str] = []
+
+    def crash() -> bool:
+        crashes.append("server-002")
+        return True
+
+    with Desk(tmp_path, "server-002", crash) as desk, httpx2.Client(base_url=desk.url) as browser:
+        page = browser.get("/").text
+        assert "/mail/00001-Hello.html" in page
+        mail = browser.get("/mail/00001-Hello.html")
+        assert (mail.text, mail.headers["Content-Type"]) == (
+            "<b>Hello</b>",
+            "text/html; charset=utf-8",
+        )
+        assert "sandbox" in mail.headers["Content-Security-Policy"]
+        assert browser.get("/mail/..%2F..%2Fetc%2Fpasswd").status_code == 404
+        assert browser.get("/", headers={"Host": "evil.example"}).status_code == 403
+        assert browser.post("/crash", data={"word": "guessed"}).status_code == 403
+        assert crashes == []
+        word = re.search(r'name="word" value="([^"]+)"', page)
+        assert word
+        assert browser.post("/crash", data={"word": word[1]}).status_code == 303
+        assert crashes == ["server-002"]
+        assert "was stopped" in browser.get("/").text
 
 
 def test_ctrl_c_ends_a_demo_in_order_and_shows_what_went_wrong(tmp_path: Path) -> None:

@@ -170,4 +170,8 @@ def show_prune(ask: Ask) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: _plain(child) for name, child in value.items()}
     return value if isinstance(value, str | int | float | bool | None | tuple) else str(value)

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from taskyard.access.permissions import Permission
 from taskyard.alerts import preview as previews
 from taskyard.alerts import rules
 from taskyard.alerts.kinds import KINDS, RuleKind
 from taskyard.api import asked, wire
-from taskyard.api.fields import Absent, Duration, told
+from taskyard.api.fields import Absent, Body, Duration, OneOf, lasting, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -64,14 +64,12 @@ class Rule(BaseModel):
     updated_at: datetime
 
 
-class Watch(BaseModel):
+class Watch(Body):
     """What of a rule can be set beside its name; what is left out stays, or has its default."""
-
-    model_config = ConfigDict(extra="forbid")
 
     filters: Annotated[dict[str, Any] | None, _FILTERS] = None
     settings: Annotated[dict[str, Any] | None, _SETTINGS] = None
-    channels: Annotated[list[StrictInt] | None, told(maxItems=20)] = None
+    channels: Annotated[list[int] | None, told(maxItems=20)] = None
     remind_every: Duration | None = None
     resolve_after: Duration | None = None
 
@@ -80,13 +78,13 @@ class RuleChanges(Watch):
     """What is to be different; filters and settings are replaced as a whole."""
 
     name: Annotated[str | Absent, NAME] = None
-    status: StrictInt = Field(1, ge=0, le=1)
+    status: int = Field(1, ge=0, le=1)
 
 
 class RuleDraft(Watch):
     """A rule that is only thought of."""
 
-    kind: RuleKind
+    kind: OneOf[RuleKind]
     tenant_id: str | None = Field(None, description="Whose it is; empty is the platform's.")
 
 
@@ -94,7 +92,7 @@ class NewRule(RuleDraft):
     """A rule to be."""
 
     name: Annotated[str, NAME]
-    status: StrictInt = Field(1, ge=0, le=1)
+    status: int = Field(1, ge=0, le=1)
 
 
 class Preview(BaseModel):
@@ -106,12 +104,12 @@ class Preview(BaseModel):
     note: str | None = Field(description="What the number leaves out.")
 
 
-class Silence(BaseModel):
+class Silence(Body):
     """For how long nobody is told; 0 ends a silence."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    for_: Annotated[Duration, Field(alias="for", examples=["2h"])]
+    for_: Annotated[Duration, lasting(0, 366 * 86_400, null=False)] = Field(
+        alias="for", examples=["2h"]
+    )
 
 
 class KindSetting(BaseModel):

@@ -19,13 +19,15 @@ from taskyard.db.listing import Filter, Listing, Operator, Query
 
 TIME = {"type": "string", "format": "date-time"}
 TEXT = {"type": "string"}
+REF = {"type": "string", "pattern": "^[^/]+/[0-9]{1,18}$"}
+"""QUEUE/ID of a Task."""
 WHOLE = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 
 _ANY = "PATH"
 
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "integer": WHOLE,
-    "duration": DURATION["anyOf"][1],
+    "duration": {"anyOf": [{"type": "number", "minimum": 0}, DURATION["anyOf"][1]]},
     "time": TIME,
     "text": TEXT,
 }

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
-from taskyard.api.fields import Absent, told
+from taskyard.api.fields import Absent, Body, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.batches import templates
@@ -47,13 +47,11 @@ class BatchTemplate(BaseModel):
     updated_at: datetime
 
 
-class NewTemplate(BaseModel):
+class NewTemplate(Body):
     """A template to be."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Annotated[str, told(minLength=1, maxLength=100)]
-    task_type: Annotated[str, told(minLength=1, maxLength=50)]
+    task_type: str = Field(min_length=1, max_length=50)
     fields: dict[str, Any] = Field(default_factory=dict)
     variables: dict[str, Any] = Field(default_factory=dict)
     tenant_id: str | None = Field(
@@ -61,13 +59,11 @@ class NewTemplate(BaseModel):
     )
 
 
-class TemplateChanges(BaseModel):
+class TemplateChanges(Body):
     """What is to be otherwise."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Annotated[str | Absent, told(minLength=1, maxLength=100)] = None
-    task_type: Annotated[str | Absent, told(minLength=1, maxLength=50)] = None
+    task_type: Annotated[str, Field(min_length=1, max_length=50)] | Absent = None
     fields: dict[str, Any] | Absent = None
     variables: dict[str, Any] | Absent = None
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import Path
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
-from taskyard.api.fields import Duration, told
+from taskyard.api.fields import Body, Duration, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.batches import browse, create, manage, templates
@@ -94,19 +94,15 @@ class Item(BaseModel):
     error: str | None = Field(None, description="Asked for with `include`.")
 
 
-class NewItem(BaseModel):
+class NewItem(Body):
     """An item to be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     item_id: str | int
     data: Any = Field(None, description="What its handler gets; its id, unless given.")
 
 
-class NewBatch(BaseModel):
-    """A batch to be; what is left out is the template's, or the handler's."""
-
-    model_config = ConfigDict(extra="forbid")
+class NewBatch(Body):
+    """A batch to be; what is left out is the template's, what is null the handler's."""
 
     task_type: Annotated[str | None, told(minLength=1, maxLength=50)] = None
     items: list[NewItem | str | int] = Field(min_length=1)
@@ -129,18 +125,14 @@ class NewBatch(BaseModel):
     start: bool = Field(True, description="False: more items may come before it is started.")
 
 
-class MoreItems(BaseModel):
+class MoreItems(Body):
     """Items that are added."""
-
-    model_config = ConfigDict(extra="forbid")
 
     items: list[NewItem | str | int] = Field(min_length=1)
 
 
-class Chosen(BaseModel):
+class Chosen(Body):
     """Some items of a batch."""
-
-    model_config = ConfigDict(extra="forbid")
 
     item_ids: list[str | int] = Field(min_length=1, max_length=manage.MOST_SELECTED)
 
@@ -241,7 +233,6 @@ def add_items(ask: Ask, batch_id: BatchId, more: MoreItems) -> dict[str, Any]:
 )
 def export_items(ask: Ask, batch_id: BatchId) -> Response:
     """All items of a batch that the filters let through, as lines of JSON, streamed."""
-    browse.show_batch(ask.db, ask.caller, batch_id)
     found = browse.export_items(ask.db, ask.caller, batch_id, ask.query)
     name = f"batch-{batch_id}-{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from taskyard.access.permissions import Permission
-from taskyard.api.fields import Absent, told
+from taskyard.api.fields import Absent, Body, OneOf, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import Noun
 from taskyard.core.errors import CountChanged, QueryInvalid, QueueUnknown
@@ -21,18 +21,20 @@ noun = Noun("bulk")
 Ref = Annotated[str, told(pattern="^[^/]+/[0-9]{1,18}$")]
 
 
-class BulkRequest(BaseModel):
+class BulkRequest(Body):
     """What to do to which things: those named in `ids`, or all that `filter` lets through."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
-            "oneOf": [{"required": ["ids"]}, {"required": ["filter", "expected_count"]}]
+            "oneOf": [
+                {"required": ["ids"], "properties": {"filter": False}},
+                {"required": ["filter", "expected_count"], "properties": {"ids": False}},
+            ]
         },
     )
 
     noun: Literal["tasks"] = "tasks"
-    action: Action
+    action: OneOf[Action]
     ids: Annotated[list[Ref], Field(min_length=1, max_length=MAX_TASKS)] | Absent = Field(
         None, description="Tasks as QUEUE/ID."
     )

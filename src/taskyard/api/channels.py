@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from taskyard.access.permissions import Permission
 from taskyard.alerts import channels
 from taskyard.alerts.channel import ChannelKind
 from taskyard.api import asked, wire
 from taskyard.api.alert_rules import NAME
-from taskyard.api.fields import Absent
+from taskyard.api.fields import Absent, Body, OneOf
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -64,26 +64,22 @@ class MadeChannel(Channel):
     secret: str | None = Field(description="What a webhook's messages are signed with.")
 
 
-class NewChannel(BaseModel):
+class NewChannel(Body):
     """A channel to be."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Annotated[str, NAME]
-    kind: ChannelKind
+    kind: OneOf[ChannelKind]
     settings: Annotated[dict[str, Any], _SETTINGS]
     tenant_id: str | None = Field(None, description="Whose it is; empty is the platform's.")
-    status: StrictInt = Field(1, ge=0, le=1)
+    status: int = Field(1, ge=0, le=1)
 
 
-class ChannelChanges(BaseModel):
+class ChannelChanges(Body):
     """What is to be different; what is left out stays, also within the settings."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str | Absent, NAME] = None
     settings: Annotated[dict[str, Any] | Absent, _SETTINGS] = None
-    status: StrictInt = Field(1, ge=0, le=1)
+    status: int = Field(1, ge=0, le=1)
 
 
 class Sent(BaseModel):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard import queues
 from taskyard.access.permissions import Permission
 from taskyard.api import wire
-from taskyard.api.fields import Absent, told
+from taskyard.api.fields import Absent, Body, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import QueueInvalid, QueueTwice, QueueUnknown, TableInvalid
 from taskyard.tasks.browse import backlog
+from taskyard.tasks.depth import oldest_wait
 
 noun = Noun("queues")
 
@@ -49,12 +51,13 @@ class QueueInFull(Queue):
 
     waiting: int | None = Field(description="Due or not; null where its table is missing.")
     running: int | None
+    oldest_wait: float | None = Field(
+        description="Seconds since the oldest that could run now was due; 0 where none waits."
+    )
 
 
-class QueueSettings(BaseModel):
+class QueueSettings(Body):
     """What of a queue can be set; what is left out stays, or has its default."""
-
-    model_config = ConfigDict(extra="forbid")
 
     table_name: Annotated[str | Absent, told(pattern=TABLE_NAME)] = None
     server_id: Annotated[str | Absent, told(maxLength=50)] = None
@@ -152,9 +155,10 @@ def resume_queue(ask: Ask, queue_name: str) -> dict[str, Any]:
 
 
 def _in_full(ask: Ask, queue: queues.Queue) -> dict[str, Any]:
-    line: dict[str, int | None] = {"waiting": None, "running": None}
+    line: dict[str, float | None] = {"waiting": None, "running": None, "oldest_wait": None}
     try:
-        line = asdict(backlog(ask.db, queue.table_name))
+        line |= asdict(backlog(ask.db, queue.table_name))
+        line["oldest_wait"] = ask.db.read(partial(oldest_wait, table=queue.table_name))
     except Exception as error:
         if not ask.db.dialect.is_table_missing(error):
             raise

@@ -129,7 +129,7 @@ class Neighbours(BaseModel):
     last: list[Neighbour]
 
 
-_TASK = Parameter("task", "Only those of this task, named QUEUE/ID.")
+_TASK = Parameter("task", "Only those of this task, named QUEUE/ID.", asked.REF)
 _LISTED = asked.of_list(browse.RUNS, _TASK, asked.PATHS)
 _FILTERS = tuple(p for p in _LISTED if p not in asked.PAGING)
 _FORM = Parameter("format", "What the file looks like.", asked.words(Form) | {"default": "csv"})

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
 from taskyard.api.asked import Parameter
-from taskyard.api.fields import Absent, Duration, told
+from taskyard.api.fields import Absent, Body, Duration, Moment, lasting, told
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.api.tasks import Enqueued
@@ -33,12 +33,14 @@ from taskyard.core.errors import (
     ScheduleUnknown,
 )
 from taskyard.core.lifecycle import RunStatus
-from taskyard.schedules import browse, manage
+from taskyard.schedules import browse, calendar, manage
 from taskyard.schedules.definition import MISFIRES, OVERLAPS, SOURCES
 
 noun = Noun("schedules")
 
 ScheduleId = Annotated[int, Path(ge=1, lt=2**63)]
+
+_DAY = 86_400
 
 
 class RecentRun(BaseModel):
@@ -102,19 +104,19 @@ class ScheduleInFull(Schedule):
     handler_known: bool
 
 
-class Timing(BaseModel):
+class Timing(Body):
     """When a schedule fires."""
 
-    model_config = ConfigDict(extra="forbid")
-
     cron_expression: Annotated[str | None, told(minLength=1, maxLength=255)] = None
-    interval: Duration | None = Field(None, description="Instead: every so often.")
+    interval: Annotated[Duration | None, lasting(0.1, 366 * _DAY)] = Field(
+        None, description="Instead: every so often."
+    )
     dialect: Annotated[str | None, told(enum=[*DIALECTS, None])] = None
     time_zone: str | None = Field(None, description="IANA name; else `default_time_zone`.")
-    start_at: datetime | None = Field(
+    start_at: Moment | None = Field(
         None, description="Not before this; without an offset, in its time_zone."
     )
-    end_at: datetime | None = Field(None, description="Not after this.")
+    end_at: Moment | None = Field(None, description="Not after this.")
 
 
 class ScheduleSettings(Timing):
@@ -123,17 +125,17 @@ class ScheduleSettings(Timing):
     task_params: dict[str, Any] | None = None
     queue: Annotated[str | None, told(minLength=1, maxLength=100)] = None
     retry_count: Annotated[int | None, told(minimum=0, maximum=1_000_000)] = None
-    retry_interval: Duration | None = None
-    monitor_timeout: Duration | None = None
-    timeout: Duration | None = None
+    retry_interval: Annotated[Duration | None, lasting(0, 30 * _DAY)] = None
+    monitor_timeout: Annotated[Duration | None, lasting(0.001, 30 * _DAY)] = None
+    timeout: Annotated[Duration | None, lasting(0.001, 30 * _DAY)] = None
     misfire: Annotated[str | None, told(enum=[*MISFIRES, None])] = None
-    misfire_window: Duration | None = None
+    misfire_window: Annotated[Duration | None, lasting(0, 366 * _DAY)] = None
     overlap: Annotated[str | None, told(enum=[*OVERLAPS, None])] = None
-    jitter: Duration | None = None
+    jitter: Annotated[Duration | None, lasting(0, _DAY)] = None
     status: Annotated[int | None, told(minimum=0, maximum=1)] = None
 
 
-_NAME = told(minLength=1, maxLength=100)
+_NAME = told(minLength=1, maxLength=100, pattern=r"^(?!\d+$)[^\s/]([^/]*[^\s/])?$")
 _TASK_TYPE = told(minLength=1, maxLength=255)
 
 
@@ -154,10 +156,8 @@ class ScheduleChanges(ScheduleSettings):
     task_type: Annotated[str | Absent, _TASK_TYPE] = None
 
 
-class Trigger(BaseModel):
+class Trigger(Body):
     """How a schedule is triggered."""
-
-    model_config = ConfigDict(extra="forbid")
 
     task_params: dict[str, Any] | None = Field(None, description="Instead of its own, this once.")
 
@@ -166,7 +166,7 @@ class PreviewRequest(Timing):
     """A rule to be looked at before it is anybody's."""
 
     count: int = Field(10, ge=1, le=browse.MOST_FIRES)
-    after: datetime | None = Field(
+    after: Moment | None = Field(
         None, description="Later than this, not than now; without an offset, in its time_zone."
     )
 
@@ -188,6 +188,24 @@ class Preview(Fires):
 
     words: str = Field(description="In English.", examples=["Every day at 02:00"])
     words_zh: str = Field(description="In Chinese.", examples=["每天 02:00"])
+
+
+class Hour(BaseModel):
+    """What a schedule did in one hour of its zone."""
+
+    hour: datetime = Field(description="Its start.")
+    runs: int = Field(description="Those handed back left out.")
+    failed: int = Field(description="Failed, timed out or lost.")
+    planned: bool = Field(description="Its rule as it is now has an instant in it.")
+
+
+class Calendar(BaseModel):
+    """The hours of some days in which a schedule ran or should have."""
+
+    from_: datetime = Field(alias="from")
+    to: datetime
+    capped: bool = Field(description=f"Only the newest {calendar.MOST_RUNS:,} runs were counted.")
+    data: list[Hour]
 
 
 _INVALID = (ScheduleInvalid, CronInvalid, ParamsInvalid, ParamsNotJson, PayloadTooLarge)
@@ -338,3 +356,22 @@ def show_next_fires(ask: Ask, schedule_id: ScheduleId) -> dict[str, Any]:
     """When a schedule fires next, in its zone, as if it were started."""
     count = asked.whole(ask.query, "count", 10, least=1, most=browse.MOST_FIRES)
     return {"data": browse.next_fires(ask.db, ask.caller, schedule_id, count)}
+
+
+@noun.get(
+    "/schedules/{schedule_id:int}/calendar",
+    needs=Permission.SCHEDULES_READ,
+    answers=Calendar,
+    takes=(
+        Parameter(
+            "days",
+            "How many, today being the last one.",
+            {"type": "integer", "minimum": 1, "maximum": calendar.MOST_DAYS, "default": 14},
+        ),
+    ),
+    raises=(ScheduleUnknown, QueryInvalid),
+)
+def show_calendar(ask: Ask, schedule_id: ScheduleId) -> dict[str, Any]:
+    """Its runs by the hour: how many, how many failed, and where none came although planned."""
+    days = asked.whole(ask.query, "days", 14, least=1, most=calendar.MOST_DAYS)
+    return calendar.calendar(ask.db, ask.caller, schedule_id, days)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from taskyard.access import logins
 from taskyard.access.logins import SignedIn
 from taskyard.access.permissions import Permission, Role
 from taskyard.api.console import prefix_of
+from taskyard.api.fields import Body
 from taskyard.api.gate import COOKIE, Ask, Entry
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import SignInFailed, TooManyAttempts
@@ -22,10 +23,8 @@ from taskyard.core.errors import SignInFailed, TooManyAttempts
 noun = Noun("sign-in")
 
 
-class Credentials(BaseModel):
+class Credentials(Body):
     """Who signs in."""
-
-    model_config = ConfigDict(extra="forbid")
 
     username: str = Field(max_length=100)
     password: str = Field(max_length=1_000)

@@ -123,7 +123,7 @@ def show_summary(ask: Ask) -> dict[str, Any]:
         Parameter("metric", "Which figure.", asked.words(stats.METRICS), required=True),
         Parameter("by", "A line for each of these.", asked.words(stats.HEADINGS)),
         *_RANGE,
-        Parameter("step", "Seconds, or a text like 5m.", DURATION["anyOf"][1]),
+        Parameter("step", "Seconds, or a text like 5m.", DURATION),
         *_HEADINGS,
     ),
     raises=(QueryInvalid,),

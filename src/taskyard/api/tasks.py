@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
 from taskyard.api.asked import Parameter
-from taskyard.api.fields import Duration
+from taskyard.api.fields import Body, Duration, Moment, not_both
 from taskyard.api.gate import Ask
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.core.errors import (
@@ -95,15 +95,15 @@ class Enqueued(BaseModel):
     status: Literal["pending"]
 
 
-class NewTask(BaseModel):
+class NewTask(Body):
     """A task to be; what is left out is up to its handler, or its queue."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(json_schema_extra=not_both("delay", "schedule_time"))
 
     task_type: str = Field(min_length=1, max_length=255, description="The handler's name.")
     task_params: dict[str, Any] | None = None
     queue: str | None = Field(None, min_length=1, max_length=100)
-    schedule_time: datetime | None = Field(
+    schedule_time: Moment | None = Field(
         None, description="When it is due; without an offset, in `default_time_zone`."
     )
     delay: Duration | None = Field(None, description="Instead: how long until it is due.")
@@ -125,10 +125,8 @@ class NewTask(BaseModel):
     )
 
 
-class NewTasks(BaseModel):
+class NewTasks(Body):
     """Many tasks to be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tasks: list[NewTask] = Field(min_length=1, max_length=MANY)
 
@@ -165,10 +163,8 @@ class Reasons(BaseModel):
     data: list[Reason]
 
 
-class Cancellation(BaseModel):
+class Cancellation(Body):
     """Why a task is cancelled."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: str = Field("cancelled", max_length=1_000)
 

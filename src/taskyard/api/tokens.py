@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard.access import tokens
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
-from taskyard.api.fields import Duration, told
+from taskyard.api.fields import Body, Duration, OneOf, lasting, told
 from taskyard.api.gate import Ask, Entry
 from taskyard.api.noun import Noun
 from taskyard.core.errors import (
@@ -45,16 +45,20 @@ class MadeToken(Token):
     text: str = Field(description="Send it as `Authorization: Bearer …`.")
 
 
-class NewToken(BaseModel):
+class NewToken(Body):
     """A token to be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, told(minLength=1, maxLength=100)] = Field(description="What it is for.")
     username: str | None = Field(None, description="Whose it is; by default one's own.")
-    scopes: list[Permission] | None = Field(None, description="Limit it to these.")
-    tenants: list[str] | None = Field(None, description="Limit it to these tenants.")
-    expires_in: Duration = Field(tokens.DEFAULT_LIFE, description="At most a year.")
+    scopes: Annotated[list[OneOf[Permission]], Field(min_length=1)] | None = Field(
+        None, description="Limit it to these."
+    )
+    tenants: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="Limit it to these tenants."
+    )
+    expires_in: Annotated[Duration, lasting(60, tokens.LONGEST_LIFE, null=False)] = Field(
+        tokens.DEFAULT_LIFE, description="At most a year."
+    )
 
 
 @noun.get(

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from taskyard.access import logins, tenants, users
+from taskyard.access.passwords import SHORTEST
 from taskyard.access.permissions import GRANTABLE, ROLES, Permission, Role
 from taskyard.api import asked, wire
-from taskyard.api.fields import told
+from taskyard.api.fields import Body, OneOf, told
 from taskyard.api.gate import Ask, Entry
 from taskyard.api.noun import PREFIX, Noun
 from taskyard.api.signin import link_path
@@ -27,6 +28,7 @@ from taskyard.core.errors import (
 noun = Noun("users")
 
 _SIGN = r"[^\s/,\x00-\x1f\x7f]"
+_LINE = r"^(.*\S.*)?$"
 _GRANTS = told(items={"type": "string", "enum": sorted(GRANTABLE)})
 
 
@@ -44,35 +46,29 @@ class User(BaseModel):
     updated_at: datetime
 
 
-class UserChanges(BaseModel):
+class UserChanges(Body):
     """What of a user can be changed; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    role: Role | None = None
+    role: OneOf[Role] | None = None
     tenants: list[str] | None = None
-    grants: Annotated[list[Permission] | None, _GRANTS] = None
+    grants: Annotated[list[OneOf[Permission]] | None, _GRANTS] = None
     status: int | None = Field(None, ge=0, le=1)
 
 
-class NewUser(BaseModel):
+class NewUser(Body):
     """A user to be; without a password only a token or a sign-in link leads in."""
 
-    model_config = ConfigDict(extra="forbid")
-
     username: Annotated[str, told(pattern="^[a-z0-9][a-z0-9._@+-]{0,99}$")]
-    role: Role = Role.VIEWER
-    tenants: list[str] = []
-    grants: Annotated[list[Permission], _GRANTS] = []
-    password: str | None = Field(None, max_length=1_000)
+    role: OneOf[Role] = Role.VIEWER
+    tenants: list[str] = Field(default_factory=list)
+    grants: Annotated[list[OneOf[Permission]], _GRANTS] = Field(default_factory=list)
+    password: Annotated[str | None, told(minLength=SHORTEST)] = Field(None, max_length=1_000)
 
 
-class NewPassword(BaseModel):
+class NewPassword(Body):
     """Another password."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    password: str = Field(max_length=1_000)
+    password: Annotated[str, told(minLength=SHORTEST)] = Field(max_length=1_000)
 
 
 class Link(BaseModel):
@@ -105,21 +101,17 @@ class Tenant(BaseModel):
     updated_at: datetime
 
 
-class NewTenant(BaseModel):
+class NewTenant(Body):
     """A tenant to be."""
 
-    model_config = ConfigDict(extra="forbid")
-
     tenant_id: Annotated[str, told(pattern=f"^{_SIGN}([^/,\\x00-\\x1f\\x7f]{{0,62}}{_SIGN})?$")]
-    name: Annotated[str, told(maxLength=200)] = ""
+    name: Annotated[str, told(maxLength=200, pattern=_LINE)] = ""
 
 
-class TenantChanges(BaseModel):
+class TenantChanges(Body):
     """What of a tenant can be changed; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: str | None = None
+    name: Annotated[str | None, told(minLength=1, maxLength=200, pattern=_LINE)] = None
     status: int | None = Field(None, ge=0, le=1)
 
 

@@ -30,6 +30,7 @@ from taskyard.db.listing import (
     page,
     utc,
 )
+from taskyard.db.search import search
 
 ITEM_COLUMNS = (
     *("id", "item_id", "status", "attempts", "crashes", "run_id", "duration"),
@@ -92,12 +93,15 @@ def show_batch(db: Database, caller: Caller, batch_id: int) -> dict[str, Any]:
 
 
 def list_items(db: Database, caller: Caller, batch_id: int, query: Query) -> Page:
-    """One page of the items of a batch. Raises BatchUnknown, QueryInvalid or NotAllowed."""
+    """One page of the items of a batch; of many it may look at a part only (`Page.searched_to`).
+
+    Raises BatchUnknown, QueryInvalid or NotAllowed.
+    """
     caller.require(Permission.BATCHES_READ)
 
     def work(tx: Tx) -> Page:
         row.fetch(tx, caller, batch_id)
-        found = page(tx, ITEMS, _sources(tx, batch_id, query.filters), query)
+        found = search(tx, ITEMS, [_sources(tx, batch_id, query.filters)], query)
         return replace(found, rows=[_item(one) for one in found.rows])
 
     return db.read(work)
@@ -117,37 +121,42 @@ def export_items(
 ) -> Iterator[dict[str, Any]]:
     """All items that the filters let through, in full, read a few hundred at a time.
 
-    Raises, at the first one, what `list_items` raises.
+    Raises at once what `list_items` raises.
     """
     query = Query(dict(filters), limit=500, large=_PARTS)
-    while True:
-        found = list_items(db, caller, batch_id, query)
+    first = list_items(db, caller, batch_id, query)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        found = first
         yield from found.rows
-        if found.next_cursor is None:
-            return
-        query = replace(query, cursor=found.next_cursor)
+        while found.next_cursor is not None:
+            asked = replace(query, cursor=found.next_cursor)
+            found = list_items(db, caller, batch_id, asked)
+            yield from found.rows
+
+    return rows()
 
 
 # --- below ----------------------------------------------------------------------------------------
 
 
 def _sources(tx: Tx, batch_id: int, filters: Mapping[str, Any]) -> list[Source]:
-    """One source a status: each is read along the index, in the order of the ids."""
+    """Items by their names; or one source a status, each read along the index, in order."""
+    table = "ty_batch_items"
+    searched = {"searched": f"COALESCE({tx.dialect.joined('item_id', 'error')}, item_id)"}
+    mine = f"batch_id = {int(batch_id)}"
+    if filters.get("item_id") is not None:
+        return [Source(table, searched, where=mine, few=True)]
     asked = filters.get("status")
     words: tuple[str, ...] = row.ITEM_STATUSES
     if asked is not None:
         given = asked.split(",") if isinstance(asked, str) else asked
         words = tuple(word for word in words if word in {str(one).strip() for one in given})
-    searched = {"searched": f"COALESCE({tx.dialect.joined('item_id', 'error')}, item_id)"}
+    settles = frozenset({"status"})
     return [
-        Source(
-            "ty_batch_items",
-            searched,
-            where=f"batch_id = {int(batch_id)} AND status = '{word}'",
-            settles=frozenset({"status"}),
-        )
+        Source(table, searched, where=f"{mine} AND status = '{word}'", settles=settles)
         for word in words
-    ] or [Source("ty_batch_items", searched, where="1 = 0")]
+    ] or [Source(table, searched, where="1 = 0")]
 
 
 def _item(found: Mapping[str, Any]) -> dict[str, Any]:

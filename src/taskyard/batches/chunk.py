@@ -1,18 +1,19 @@
 """Chunk: a worker's slice of a batch: items one after the other, for a few seconds.
 
-Owns the loop in a runner, for `def` and `async def` handlers, and what an item's result or
-exception means. It takes items ahead only as far as they are quick, settles what is done within
-50 ms, and then puts its slot at the end of the line, so that other batches get their turn. When the
-database is away it waits with what it has. The transactions are `exchange.py`'s.
+Owns the loop in a runner, for `def` and `async def` handlers, and the time limit of an item. It
+takes items ahead only as far as they are quick, settles what is done within 50 ms, and then puts
+its slot at the end of the line, so that other batches get their turn. When the database is away it
+waits with what it has. What came of an item is judged in `verdict.py`; the transactions are
+`exchange.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import random
 import time
 from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from taskyard.batches.context import ItemContext
@@ -20,13 +21,16 @@ from taskyard.batches.desk import Desk
 from taskyard.batches.exchange import Done, Taken
 from taskyard.batches.handler import BatchHandler
 from taskyard.batches.shared import HookFailed, Shared
-from taskyard.context import Context
-from taskyard.core.errors import Cancel, RefreshNeeded, Retry, Snooze, TaskyardError
-from taskyard.core.payload import cut_error, dump_result, storable
+from taskyard.batches.verdict import Verdict
+from taskyard.context import Context, Limit
+from taskyard.core.errors import RefreshNeeded
 from taskyard.core.tracebacks import error_text
 
 _NAP = 0.2
 """Seconds between two looks whether it shall stop, while it waits."""
+
+_GRACE = 1.0
+"""Seconds that a coroutine has to end in after it was cancelled at its item's limit."""
 
 
 def work(handler: BatchHandler[Any], context: Context) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class _Chunk:
         self._handler = handler
         self._context = context
         self.desk = Desk(handler, context)
+        self._verdict = Verdict(handler, context, self.desk)
         worker = self.desk.worker
         key = (str(self.desk.db.url), handler.name, worker.batch_id, worker.slot)
         self._shared = Shared(handler, key, self._hook_context)
@@ -97,38 +102,59 @@ class _Chunk:
         began = time.monotonic()
         self._shared.prepare()
         try:
-            try:
-                result = self._handler.function(**self._arguments(item))
-            except RefreshNeeded:
-                self._shared.renew()
-                result = self._handler.function(**self._arguments(item))
-            return self._returned(item, result, began)
+            with self._limited(0.0):
+                try:
+                    result = self._handler.function(**self._arguments(item))
+                except RefreshNeeded:
+                    self._shared.renew()
+                    result = self._handler.function(**self._arguments(item))
+            return self._verdict.returned(item, result, time.monotonic() - began)
         except HookFailed:
             raise
         except BaseException as error:
-            return self._raised(item, error, began)
+            return self._verdict.raised(item, error, time.monotonic() - began)
 
     async def process_async(self, item: Taken) -> Done:
         """As `process`."""
         began = time.monotonic()
         await self._shared.prepare_async()
+        clock = asyncio.timeout(self._handler.timeout)
         try:
-            try:
-                result = await self._handler.function(**self._arguments(item))
-            except RefreshNeeded:
-                await self._shared.renew_async()
-                result = await self._handler.function(**self._arguments(item))
-            return self._returned(item, result, began)
-        except (CancelledError, HookFailed):
+            with self._limited(_GRACE):
+                async with clock:
+                    try:
+                        result = await self._handler.function(**self._arguments(item))
+                    except RefreshNeeded:
+                        await self._shared.renew_async()
+                        result = await self._handler.function(**self._arguments(item))
+            return self._verdict.returned(item, result, time.monotonic() - began)
+        except HookFailed:
             raise
+        except CancelledError as error:
+            if not self._verdict.is_out_of_time:
+                raise
+            return self._verdict.raised(item, error, time.monotonic() - began)
         except BaseException as error:
-            return self._raised(item, error, began)
+            if clock.expired() and isinstance(error, TimeoutError):
+                return self._verdict.timed_out(item, error, time.monotonic() - began)
+            return self._verdict.raised(item, error, time.monotonic() - began)
 
     def rest(self, seconds: float) -> None:
         """Wait, unless told to stop."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and self._context.stop is None:
             time.sleep(min(left, _NAP))
+
+    @contextmanager
+    def _limited(self, grace: float) -> Iterator[None]:
+        """The item's time runs; a runner whose item goes on beyond it ends the Run."""
+        seconds = self._handler.timeout
+        if seconds is not None:
+            self._context.part = Limit(time.monotonic() + seconds + grace, seconds)
+        try:
+            yield
+        finally:
+            self._context.part = None
 
     def _arguments(self, item: Taken) -> dict[str, Any]:
         batch = self.desk.batch
@@ -139,41 +165,3 @@ class _Chunk:
     def _hook_context(self, shared: Any) -> ItemContext:
         nothing = Taken(0, "", None, 0, 0)
         return ItemContext(self._context, nothing, shared, self.desk.batch.max_retries)
-
-    def _returned(self, item: Taken, result: Any, began: float) -> Done:
-        took = time.monotonic() - began
-        if self._context.noticed:
-            return Done(item, "pending")
-        if inspect.iscoroutine(result):
-            result.close()
-            raise TypeError("the handler returned a coroutine: is its outermost decorator async?")
-        return Done(item, "completed", dump_result(result, "the result"), None, took)
-
-    def _raised(self, item: Taken, error: BaseException, began: float) -> Done:
-        """What an exception means for the item."""
-        took = time.monotonic() - began
-        if self._context.stop is not None and (self._context.noticed or isinstance(error, Cancel)):
-            return Done(item, "pending")
-        match error:
-            case Cancel():
-                return Done(item, "skipped", None, storable(error.reason) or "skipped", took)
-            case Snooze():
-                why = cut_error(f"snooze: {error.reason}")
-                return Done(item, "pending", None, why, took, max(0.05, error.after))
-            case RefreshNeeded():
-                again, wait = False, None
-                text = f"RefreshNeeded: {error or 'raised again with what was just renewed'}"
-            case TaskyardError():
-                again, wait, text = False, None, f"{error}\n{error.fix}"
-            case Retry():
-                again, wait = True, error.after
-                text = f"retry: {error.reason}" if error.reason else "retry"
-            case _:
-                again, wait = self._handler.retry_after(error, item.retry_count + 1)
-                text = error_text(error)
-        text = storable(cut_error(text))
-        if not again or item.retry_count >= self.desk.batch.max_retries:
-            return Done(item, "failed", None, text, took)
-        if wait is None:
-            wait = self._handler.spec.retry.delay(item.retry_count + 1, random.random)
-        return Done(item, "pending", None, text, took, wait, 1)

@@ -6,6 +6,8 @@ Owns `ItemContext`, a Context of the Run that works through the items, narrowed 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from taskyard.batches.exchange import Taken
@@ -25,6 +27,16 @@ class ItemContext(Context):
         self._most = max_retries
         self.shared = shared
         """What the handler's `setup` has given: a token, a client."""
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the time limit of the item is reached (UTC); None without one."""
+        part = self._chunk.part
+        return (
+            None
+            if part is None
+            else datetime.now(UTC) + timedelta(seconds=part.until - monotonic())
+        )
 
     @property
     def batch_id(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from taskyard.batches.definition import PROMISES, Definition, read
 from taskyard.context import Context
+from taskyard.core.durations import Duration, parse_duration
 from taskyard.core.errors import HandlerImportFailed
 from taskyard.core.lifecycle import Origin
 from taskyard.handlers import Handler, HandlerOptions, HandlerSpec, RetryRules
@@ -43,6 +44,9 @@ class BatchOptions(TypedDict, total=False):
     """Called before a worker's first item; what it returns is `ctx.shared`. It may take `ctx`."""
     refresh: Callable[..., Any]
     """Called instead of `setup` when an item has raised RefreshNeeded; `ctx.shared` is the old."""
+    timeout: Duration | None
+    """How long an item may take, like 30 or "5m"; then it has failed, or is tried again. A `def`
+    handler cannot be stopped: its runner is replaced. Default no limit."""
     retry: RetryRules
     """When an item is tried again, and after which errors never; see `On` and `Never`."""
 
@@ -64,6 +68,11 @@ class BatchHandler(Handler[..., R]):
         self.refresh = options.get("refresh") or self.setup
         if options.get("refresh") and self.setup is None:
             raise TypeError(f"{name}: refresh= renews what setup= has given, which is missing")
+        limit = options.get("timeout")
+        self.timeout = None if limit is None else parse_duration(limit)
+        """Seconds that an item may take."""
+        if self.timeout == 0:
+            raise ValueError(f"{name}: timeout must be more than 0; leave it out for no limit")
         spine: HandlerOptions = {"queue": QUEUE}
         if "retry" in options:
             spine["retry"] = options["retry"]

@@ -145,21 +145,16 @@ def use_template(
 ) -> tuple[dict[str, Any], int]:
     """The fields of a batch made from a template, `fields` going before its own; and its id.
 
-    Raises TemplateUnknown, and BatchInvalid for a variable that is missing or unknown.
+    A field that is given as None takes out the template's own. Variables are filled in wherever
+    they stand. Raises TemplateUnknown, and BatchInvalid for a variable that is missing or unknown.
     """
     caller.require(Permission.BATCHES_READ)
     found = _shown(db.read(lambda tx: _find(tx, caller, template)))
-    values = _values(found, variables or {})
-    own = {name: _filled(value, values) for name, value in found["fields"].items()}
-    given = {name: value for name, value in fields.items() if value is not None}
-    made = {
-        "task_type": found["task_type"],
-        "tenant_id": found["tenant_id"],
-        "name": found["name"],
-        **own,
-        **given,
-    }
-    return made, int(found["id"])
+    base = {name: found[name] for name in ("task_type", "tenant_id", "name")}
+    own = {name: value for name, value in found["fields"].items() if name not in fields}
+    own |= {name: value for name, value in fields.items() if value is not None}
+    values = _values(found, own, variables or {})
+    return base | {name: _filled(value, values) for name, value in own.items()}, int(found["id"])
 
 
 # --- below ----------------------------------------------------------------------------------------
@@ -178,6 +173,8 @@ def _checked(
     text = str(name).strip()
     if not text or len(text) > 100 or not text.isprintable():
         raise BatchInvalid("name", "it must be 1 to 100 visible characters", "Name it shorter.")
+    if not str(task_type).strip():
+        raise BatchInvalid("task_type", "it is empty", "Name the handler.")
     used = set(_used(fields)) - set(_clock())
     for variable in sorted(used - variables.keys()):
         why = f"{{{{{variable}}}}} is used, but is no variable"
@@ -196,15 +193,18 @@ def _checked(
     }
 
 
-def _values(template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _values(
+    template: Mapping[str, Any], fields: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values of the variables, of which those that the fields use must be there."""
     known = template["variables"]
     if unknown := given.keys() - known.keys():
         why = f'the template has no variable "{sorted(unknown)[0]}"'
         raise BatchInvalid("variables", why, f"There are: {', '.join(known) or 'none'}.")
     values = {**_clock(), **known, **given}
-    used = set(_used(template["fields"]))
-    for name in sorted(used):
-        if values.get(name) is None:
+    used = set(_used(fields))
+    for name in sorted(used & values.keys()):
+        if values[name] is None:
             raise BatchInvalid("variables", f'"{name}" is missing', "Give it a value.")
     return values
 
@@ -228,8 +228,8 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         whole = _VARIABLE.fullmatch(value.strip())
         if whole:
-            return values[whole[1]]
-        return _VARIABLE.sub(lambda found: str(values[found[1]]), value)
+            return values.get(whole[1], value)
+        return _VARIABLE.sub(lambda found: str(values.get(found[1], found[0])), value)
     if isinstance(value, Mapping):
         return {name: _filled(part, values) for name, part in value.items()}
     if isinstance(value, list):

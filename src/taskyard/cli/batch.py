@@ -146,8 +146,9 @@ def create(
     }
     template_id = None
     if template is not None:
-        given = read_params(var or [], None)
-        fields, template_id = templates.use_template(database, LOCAL, template, fields, given)
+        given = {field: value for field, value in fields.items() if value is not None}
+        values = read_params(var or [], None)
+        fields, template_id = templates.use_template(database, LOCAL, template, given, values)
     settings = here.settings()
     spec = spec_here(application_here(here, settings), str(fields.get("task_type") or ""))
     with open_items(items, ids, query, query_db or settings.database_url) as source:

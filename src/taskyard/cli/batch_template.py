@@ -14,7 +14,7 @@ from taskyard.cli.invocation import invocation
 from taskyard.cli.options import After, AsJson, Limit, Parameters, new_app
 from taskyard.cli.output import Column, print_fields, print_json, print_list, say
 
-app = new_app("Batch templates: add, list, show, delete.")
+app = new_app("Batch templates: add, set, list, show, delete.")
 
 COLUMNS = (
     Column("id", right=True),
@@ -26,6 +26,10 @@ COLUMNS = (
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name, or its id.")]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME[=TEXT]", help="A variable, with its default."),
+]
 
 
 @app.command()
@@ -34,10 +38,7 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")],
     handler: Annotated[str, typer.Argument(metavar="HANDLER", help="The batch handler.")],
     fields: Parameters = None,
-    var: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="NAME[=TEXT]", help="A variable, with its default."),
-    ] = None,
+    var: Variables = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose it is.")] = "",
 ) -> None:
     """Save a template: the fields of a batch, with {{variables}} in their texts; prints its id.
@@ -50,13 +51,44 @@ def add(
     from taskyard.batches.templates import create_template
     from taskyard.cli.params import read_params
 
-    known: dict[str, Any] = {word: None for word in var or [] if "=" not in word} | read_params(
-        [word for word in var or [] if "=" in word], None
-    )
-    given = read_params(fields or [], None)
+    given, known = read_params(fields or [], None), _variables(var)
     database = invocation(ctx).database()
     made = create_template(database, LOCAL, name, handler, given, known, tenant_id=tenant)
     print(made["id"])
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    template: Name,
+    fields: Parameters = None,
+    name: Annotated[str | None, typer.Option("--name", help="What people call it.")] = None,
+    handler: Annotated[str | None, typer.Option("--handler", help="The batch handler.")] = None,
+    var: Variables = None,
+    no_var: Annotated[
+        list[str] | None, typer.Option("--no-var", metavar="NAME", help="No variable any more.")
+    ] = None,
+) -> None:
+    """Change a template; what is not named stays, a field that is null is taken out.
+
+    \b
+    Example:
+      taskyard batch-template set nightly concurrency:=20 pause:=null --var region=us
+    """
+    from taskyard.batches.templates import show_template, update_template
+    from taskyard.cli.params import read_params
+
+    database = invocation(ctx).database()
+    known = show_template(database, LOCAL, template)
+    given = known["fields"] | read_params(fields or [], None)
+    wanted = known["variables"] | _variables(var)
+    changes = {
+        "name": name,
+        "task_type": handler,
+        "fields": {field: value for field, value in given.items() if value is not None},
+        "variables": {word: wanted[word] for word in wanted if word not in (no_var or [])},
+    }
+    print(update_template(database, LOCAL, known["id"], changes)["id"])
 
 
 @app.command("list")
@@ -93,3 +125,12 @@ def delete(ctx: typer.Context, template: Name) -> None:
 
     delete_template(invocation(ctx).database(), LOCAL, template)
     say(f"Template {template} is deleted.")
+
+
+def _variables(words: list[str] | None) -> dict[str, Any]:
+    """Variables by name: their defaults, None where one must be given."""
+    from taskyard.cli.params import read_params
+
+    given = words or []
+    bare: dict[str, Any] = {word: None for word in given if "=" not in word}
+    return bare | read_params([word for word in given if "=" in word], None)

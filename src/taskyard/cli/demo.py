@@ -78,7 +78,7 @@ def demo(
     with _signals(show), show:
         print(_introduction(show), flush=True)
         show.start()
-        link = show.link if lang is None else f"{show.link}#lang={lang.value}"
+        link = _link(show, lang)
         opened = not no_browser and _open(link)
         print(_console(show, link, port, opened=opened), flush=True)
         with view(color=color) as look:
@@ -129,7 +129,17 @@ Stop: Ctrl-C
 def _console(show: Demo, link: str, wanted: int, *, opened: bool) -> str:
     other = f"  (port {wanted} is taken)" if wanted not in (0, show.port) else ""
     how = "opens now; " if opened else ""
-    return f"Console: {link}{other}\n  ({how}the link signs in once, within ten minutes)\n"
+    return f"""\
+Console: {link}{other}
+  ({how}the link signs in once, within ten minutes)
+Mails, and a button that crashes a server: {show.desk}
+"""
+
+
+def _link(show: Demo, lang: Language | None) -> str:
+    """The console's link, with what its tour has to know; a fragment is sent to no server."""
+    words = [f"tour={show.desk}", *([f"lang={lang.value}"] if lang else [])]
+    return f"{show.link}#{'&'.join(words)}"
 
 
 def _open(link: str) -> bool:

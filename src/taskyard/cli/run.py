@@ -80,6 +80,9 @@ def list_(
         str | None,
         typer.Option("--origin", help="enqueued, scheduled, batch, manual, tracked."),
     ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", metavar="ID", help="That worked for this batch.")
+    ] = None,
     since_: Annotated[
         str | None,
         typer.Option("--since", metavar="DURATION", help="Started so long ago at most: 24h."),
@@ -129,6 +132,7 @@ def list_(
         "server_id": server,
         "tenant_id": tenant,
         "origin": origin,
+        "batch_id": batch,
         "from": moment(from_, "--from", settings) or since(since_, "--since"),
         "to": moment(to, "--to", settings),
         "min_duration": min_duration,

@@ -196,7 +196,7 @@ def decide(
     """
     match outcome.kind:
         case Kind.COMPLETED:
-            return _verdict(outcome, attempt, TaskStatus.COMPLETED)
+            return completed(outcome, attempt.retry_count, attempt.crashes)
         case Kind.CANCELLED:
             return _verdict(outcome, attempt, TaskStatus.CANCELLED)
         case Kind.REJECTED:
@@ -209,6 +209,12 @@ def decide(
             return _handed_back(outcome, attempt)
         case Kind.SETTLED:
             raise ValueError("a settled outcome has been judged already")
+
+
+def completed(outcome: Outcome, retry_count: int, crashes: int) -> Verdict:
+    """The judgement of a handler that returned: nothing else of its Task matters to it."""
+    status = TaskStatus.COMPLETED
+    return Verdict(status, RunStatus.COMPLETED, retry_count, crashes, error=outcome.error)
 
 
 def _after_failure(outcome: Outcome, attempt: Attempt, random: Callable[[], float]) -> Verdict:

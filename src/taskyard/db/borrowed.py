@@ -71,9 +71,10 @@ class _OnSqlAlchemy(Tx):
     def insert_id(self, sql: str, /, **parameters: Any) -> int:
         return int(self._sa.exec_driver_sql(self.dialect.text(sql), parameters).lastrowid)
 
-    def many(self, sql: str, rows: Any) -> None:
-        if rows:
-            self._sa.exec_driver_sql(self.dialect.text(sql), list(rows))
+    def many(self, sql: str, rows: Any) -> int:
+        if not rows:
+            return 0
+        return int(self._sa.exec_driver_sql(self.dialect.text(sql), list(rows)).rowcount)
 
     def all(self, sql: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._sa.exec_driver_sql(self.dialect.text(sql), parameters)]

@@ -64,10 +64,12 @@ class Tx:
         self.cursor.execute(self.dialect.text(sql), parameters)
         return int(self.cursor.rowcount)
 
-    def many(self, sql: str, rows: Sequence[Mapping[str, Any] | tuple[Any, ...]]) -> None:
-        """Run a statement once for each set of parameters."""
-        if rows:
-            self.cursor.executemany(self.dialect.text(sql), rows)
+    def many(self, sql: str, rows: Sequence[Mapping[str, Any] | tuple[Any, ...]]) -> int:
+        """Run a statement once for each set of parameters; returns the rows it hit in all."""
+        if not rows:
+            return 0
+        self.cursor.executemany(self.dialect.text(sql), rows)
+        return int(self.cursor.rowcount)
 
     def all(self, sql: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a query, as tuples."""

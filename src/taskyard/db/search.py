@@ -30,16 +30,20 @@ from taskyard.db.listing import (
 )
 from taskyard.db.select import COUNT_CAP, Asked, Behind, Condition, Operator, Source
 
-SECONDS = 0.05
+SECONDS = 0.035
 """How long a page goes on looking; its last part may take it beyond."""
-COUNT_SECONDS = 0.03
+COUNT_SECONDS = 0.015
 """The same for its total."""
 
 DENSE_PART = 10_000
 """Rows of the first part along the order itself, where they lie side by side."""
 SPARSE_PART = 500
 """Rows of the first part along an index that narrows: each may lie on a page of its own."""
+SMALLEST_PART = 500
 LARGEST_PART = 100_000
+LARGEST_SPARSE = 1_000
+"""The same along an index that narrows. It was read at 1 µs a row from memory, and the next may be
+on a disk, at 0.2 ms each: parts of 16,000 had pages wait for seconds, and reach no further."""
 
 LOOSE_DEPTH = 20_000
 """Rows that a loose sort puts in order, where they lie side by side."""
@@ -80,8 +84,9 @@ def search(
 class _Budget:
     """How long it may go on, and how much fits into what is left."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, largest: int) -> None:
         self._seconds = seconds
+        self._largest = largest
         self._began = self._part_began = time.monotonic()
 
     @property
@@ -95,7 +100,7 @@ class _Budget:
         left = self._seconds - (now - self._began)
         self._part_began = now
         # Not all that would fit: further back less of it is in the database's memory.
-        return max(size // 2, min(LARGEST_PART, int(rate * left / 2), 2 * size))
+        return max(SMALLEST_PART, min(self._largest, int(rate * left / 2), 2 * size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class _Search:
             if start is None:
                 return Page([], **self._count(way, size))
         rows: list[dict[str, Any]] = []
-        budget = _Budget(SECONDS)
+        budget = self._budget(SECONDS, way)
         behind = start
         while True:
             part = self._part(way, size, behind, self.query.limit - len(rows))
@@ -165,7 +170,7 @@ class _Search:
 
     def _skip(self, way: Way, size: int) -> Behind | None:
         """Where the page starts that leaves out the first `offset` rows; None: there are fewer."""
-        left, behind, budget = self.query.offset, None, _Budget(SECONDS)
+        left, behind, budget = self.query.offset, None, self._budget(SECONDS, way)
         while True:
             floor = self._floor(way, behind, size)
             asked = replace(self._within(floor, self.asked), behind=behind)
@@ -192,6 +197,9 @@ class _Search:
         return _Part(kept, place(asked, looked[-1]) if len(rows) > wanted else None)
 
     # --- how far --------------------------------------------------------------------------------
+
+    def _budget(self, seconds: float, way: Way) -> _Budget:
+        return _Budget(seconds, LARGEST_SPARSE if self._is_sparse(way) else LARGEST_PART)
 
     def _way(self, behind: Behind | None) -> tuple[Way, int]:
         """The way whose first part reaches furthest, and the size of that part."""
@@ -262,7 +270,7 @@ class _Search:
         """Count from the top, part by part."""
         if not self.query.count:
             return {}
-        budget = _Budget(COUNT_SECONDS)
+        budget = self._budget(COUNT_SECONDS, way)
         behind: Behind | None = None
         count = 0
         while True:

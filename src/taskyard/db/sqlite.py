@@ -68,23 +68,26 @@ SELECT id, fence, run_id FROM {table} WHERE owner = :owner AND status = 1
 # at work 21 µs a row; 32 rows to a statement, 9 µs). Runs of one text stay prepared.
 _RUNS_AT_ONCE = 32
 _RUN_VALUES = (
-    *("run_id", "id", "attempt", "run_status", "pid", "payload", "output", "error", "memory"),
-    *("cpu_time", "wait", "duration", "started_at", "completed_at"),
+    *("run_id", "id", "fence", "attempt", "run_status", "pid", "payload", "output", "error"),
+    *("memory", "cpu_time", "wait", "duration", "started_at", "completed_at"),
 )
 
 
 @cache
 def _insert_runs(table: str, count: int, makers: str) -> str:
-    """Insert so many Runs: their values one after the other, then queue, server_id, … of all."""
+    """Insert so many Runs, as far as their claims still hold: their values one after the other,
+    then those of all: task_table, queue, server_id, owner, created_at, updated_at, owner.
+    """
     row = f"({', '.join('?' * len(_RUN_VALUES))})"
     return f"""
-WITH d ({", ".join(_RUN_VALUES)}) AS (VALUES {", ".join([row] * count)})
 INSERT INTO ty_runs ({RUN_COLUMNS})
+WITH d ({", ".join(_RUN_VALUES)}) AS (VALUES {", ".join([row] * count)})
 SELECT d.run_id, ?, t.id, t.fence, d.attempt, t.task_type, ?, d.run_status, t.origin, t.tenant_id,
        ?, ?, d.pid, coalesce(d.payload, CAST(t.task_params AS TEXT)), d.output, d.error, d.memory,
        d.cpu_time, d.wait, d.duration, d.started_at, d.completed_at, t.claimed_at, ?, ?,
        {makers}
-  FROM d CROSS JOIN {table} AS t WHERE t.id = d.id
+  FROM d CROSS JOIN {table} AS t
+ WHERE t.id = d.id AND t.fence = d.fence AND t.run_id = d.run_id AND t.status = 1 AND t.owner = ?
 """
 
 
@@ -321,13 +324,16 @@ class SQLite(Dialect):
 
     def settle(self, tx: Tx, settlement: Settlement) -> set[int]:
         table = self.quote(settlement.table)
-        # The transaction is alone in the database, so what is checked here still holds below.
-        held = set(tx.all(_HELD.format(table=table), owner=settlement.owner))
-        mine = [e for e in settlement.endings if (e.id, e.fence, e.run_id) in held]
+        owner = settlement.owner
         now = datetime.now(UTC)
         text, ago = stamp(now), _Ago(now)
-        of = (settlement.table, settlement.queue, settlement.server_id, settlement.owner)
-        _write_runs(tx, table, [_run_values(e, ago, text) for e in mine], (*of, text, text))
+        runs = [_run_values(e, ago, text) for e in settlement.endings]
+        of = (settlement.table, settlement.queue, settlement.server_id, owner, text, text, owner)
+        mine = list(settlement.endings)
+        if _write_runs(tx, table, runs, of) < len(runs):
+            # The transaction is alone in the database: what held then holds now.
+            held = set(tx.all(_HELD.format(table=table), owner=owner))
+            mine = [e for e in mine if (e.id, e.fence, e.run_id) in held]
         done = tuple(ending.id for ending in mine if ending.task_status == 2)
         if done:
             tx.execute(_COMPLETE.format(table=table, ids=_list(done)), now=text)
@@ -408,17 +414,19 @@ def _run_values(e: Ending, ago: _Ago, now: str) -> tuple[Any, ...]:
         started = ago.text(-e.age)
         if e.duration is not None:
             ended = ago.text(e.duration - e.age)
-    of_run = (e.run_id, e.id, e.attempt, e.run_status, e.pid, e.payload, e.output, e.error)
+    of_run = (e.run_id, e.id, e.fence, e.attempt, e.run_status, e.pid, e.payload, e.output, e.error)
     return (*of_run, e.memory, e.cpu_time, e.wait, e.duration, started, ended)
 
 
-def _write_runs(tx: Tx, table: str, runs: list[tuple[Any, ...]], common: tuple[Any, ...]) -> None:
+def _write_runs(tx: Tx, table: str, runs: list[tuple[Any, ...]], common: tuple[Any, ...]) -> int:
+    """Insert the Runs whose claims still hold; returns how many."""
     whole = len(runs) - len(runs) % _RUNS_AT_ONCE
     chunks = [runs[n : n + _RUNS_AT_ONCE] for n in range(0, whole, _RUNS_AT_ONCE)]
     many = [(*chain.from_iterable(chunk), *common) for chunk in chunks]
     makers = tx.dialect.makers("t.context")
-    tx.many(_insert_runs(table, _RUNS_AT_ONCE, makers), many)
-    tx.many(_insert_runs(table, 1, makers), [(*run, *common) for run in runs[whole:]])
+    rest = [(*run, *common) for run in runs[whole:]]
+    written = tx.many(_insert_runs(table, _RUNS_AT_ONCE, makers), many)
+    return written + tx.many(_insert_runs(table, 1, makers), rest)
 
 
 def _task_values(e: Ending, ago: _Ago, now: str) -> dict[str, Any]:

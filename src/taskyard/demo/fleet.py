@@ -61,6 +61,11 @@ class Process:
         """Has it not ended yet?"""
         return self._process.poll() is None
 
+    @property
+    def killed(self) -> bool:
+        """Did it end by a SIGKILL?"""
+        return self._process.poll() == -signal.SIGKILL
+
     def tail(self) -> str:
         """The end of what it wrote."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -70,6 +75,11 @@ class Process:
         """Send it a SIGTERM."""
         if self.running:
             self._process.terminate()
+
+    def kill(self) -> None:
+        """Send it a SIGKILL; its children notice that it is gone, and end."""
+        if self.running:
+            self._process.kill()
 
     def family(self) -> list[psutil.Process]:
         """Its descendants."""

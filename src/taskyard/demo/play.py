@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from taskyard.access.caller import LOCAL
 from taskyard.core.errors import TaskyardError
 from taskyard.demo import fleet, site
+from taskyard.demo.desk import Desk
 from taskyard.demo.mailbox import Mailbox
 from taskyard.demo.partner import Partner
 
@@ -43,6 +44,8 @@ class Demo:
         """Where the console is."""
         self.link: str
         """The address that signs a browser in, once."""
+        self.desk: str
+        """The address of the page with the mails and the button that crashes a server."""
         self.stopped = threading.Event()
         """Set it to end the demo early, in order."""
         self._exits = ExitStack()
@@ -72,6 +75,8 @@ class Demo:
         """
         self._mailbox = self._exits.enter_context(Mailbox(self.folder / "mail"))
         partner = self._exits.enter_context(Partner())
+        desk = Desk(self._mailbox.folder, site.SERVERS[-1], self._crash)
+        self.desk = self._exits.enter_context(desk).url
         site.lay_out(self.folder, self._mailbox.port, self.port, partner.url)
         self._exits.callback(self.close)
         # The servers import what they need while we do the same: the start takes 2 s instead of 3.
@@ -149,9 +154,19 @@ class Demo:
         fleet.stop(shops)
         self._processes = [process for process in self._processes if process not in shops]
 
+    def _crash(self) -> bool:
+        """Kill the last server as a power cut would; whether it was there."""
+        for process in self._processes:
+            if process.name == site.SERVERS[-1] and process.running:
+                process.kill()
+                return True
+        return False
+
     def _check(self) -> None:
         for process in self._processes:
-            if not process.running:
+            # A server that was killed is a part of the show, by the desk or by hand.
+            was_shown = process.name in site.SERVERS and process.killed
+            if not process.running and not was_shown:
                 raise _failed(process)
 
 

@@ -98,6 +98,13 @@ class Live:
             self.deadline = self.started + self.call.timeout
         self.cpu = meter.start()
 
+    def is_late(self, now: float) -> bool:
+        """Whether somebody must look at it: it is past its limit, or its part is."""
+        part = self.context.part
+        if part is not None and part.until <= now and not self.overran:
+            return True
+        return self.deadline is not None and self.deadline <= now
+
     def arguments(self) -> dict[str, Any]:
         """What the handler is called with. Raises what `Handler.arguments` raises."""
         arguments = self.handler.arguments(self.context, self.call.params)
@@ -223,7 +230,9 @@ def timed_out(live: Live, thread: int | None, why: str = "") -> End:
 
 def limit_text(live: Live) -> str:
     """The sentence that a timeout is told with."""
-    return f"Timed out after {format_duration(live.call.timeout or 0)}."
+    part, own = live.context.part, live.call.timeout
+    seconds = part.seconds if part is not None and part.until <= monotonic() else own
+    return f"Timed out after {format_duration(seconds or 0)}."
 
 
 # --- Texts ---------------------------------------------------------------------------------------

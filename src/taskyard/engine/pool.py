@@ -505,8 +505,11 @@ def _after_death(work: Work, works: list[Work], child: Child, how: str) -> Outco
     return outcome(Kind.SUSPECTED, f"{how}, with {len(works)} calls in it; it will run alone")
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 def _outcome(row: list[Any]) -> Outcome:
-    return Outcome(row[0], Kind(row[1]), *row[2:])
+    return Outcome(row[0], _KINDS[row[1]], *row[2:])
 
 
 def _environment(settings: Settings) -> dict[str, str]:

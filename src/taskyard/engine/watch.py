@@ -45,7 +45,7 @@ class Watch:
     def look(self, now: float) -> None:
         """One pass over the Runs in progress."""
         for live in list(self._body.running.values()):
-            if live.deadline is not None and live.deadline <= now:
+            if live.is_late(now):
                 self._body.overdue(live, now)
         if now - self._told_at >= TELL_EVERY:
             self._told_at = now

@@ -37,6 +37,8 @@ MOST_POINTS = 2_000
 
 _DEFAULT_RANGE = DAY
 _NICE_POINTS = 150
+_DAILY = 15 * DAY
+"""Ranges from this on have a point a day: that is read from a tenth of the rows."""
 _NICE_STEPS = tuple(m * MINUTE for m in (1, 2, 5, 10, 30, 60, 120, 360, 720, 1_440, 10_080))
 _LONGEST = 3_660 * DAY
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -398,7 +400,8 @@ def _step(step: float | str | timedelta) -> int:
 
 def _nice_step(start: int, end: int, now: int) -> int:
     """The shortest step that is kept for so long and does not make too many points."""
-    fit = [step for step in _NICE_STEPS if (end - start) / step <= _NICE_POINTS]
+    least = DAY if end - start >= _DAILY else MINUTE
+    fit = [s for s in _NICE_STEPS if s >= least and (end - start) / s <= _NICE_POINTS]
     kept = [s for s in fit if any(s % g == 0 and is_kept(g, start, now) for g in GRAINS)]
     return (kept or [_NICE_STEPS[-1]])[0]
 

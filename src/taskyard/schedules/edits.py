@@ -30,9 +30,16 @@ logger = logging.getLogger("taskyard.schedules")
 REST = 50
 """How many times as long as it took to look nobody looks again."""
 
+AT_ONCE = 5_000
+"""Rows that one look takes in at most."""
+_SECONDS = 5.0
+"""How long a look takes in rows; what is left is for the next."""
+
+# Those with a problem are looked at each time: it may have gone by itself. What is new goes first,
+# so that however many of them there are nothing else waits behind them.
 _UNSEEN = """
 SELECT id FROM ty_schedules WHERE seen IS NULL OR seen <> {state} OR problem IS NOT NULL
- ORDER BY id LIMIT 1000
+ ORDER BY CASE WHEN seen = {state} THEN 1 ELSE 0 END, id LIMIT :most
 """
 
 _STATES = "SELECT seen, {state} FROM ty_schedules WHERE id = :id"
@@ -78,10 +85,18 @@ def notice_schedule_edits(db: Database, time_zone: str) -> int:
 
     `time_zone` is given to rows that name none.
     """
-    ids = db.read(lambda tx: [row[0] for row in tx.all(_UNSEEN.format(state=rows.state(tx)))])
-    for schedule_id in ids:
+    ids = db.read(_unseen)
+    until = time.monotonic() + _SECONDS
+    for count, schedule_id in enumerate(ids, 1):
         db.run(partial(take_in, schedule_id=schedule_id, time_zone=time_zone))
+        if time.monotonic() >= until:
+            return count
     return len(ids)
+
+
+def _unseen(tx: Tx) -> list[int]:
+    sql = _UNSEEN.format(state=rows.state(tx))
+    return [row[0] for row in tx.all(sql, most=AT_ONCE)]
 
 
 def take_in(tx: Tx, schedule_id: int, time_zone: str) -> None:

@@ -18,7 +18,7 @@ from taskyard.core.errors import TaskUnknown
 from taskyard.core.lifecycle import TaskStatus
 from taskyard.core.payload import mask_json
 from taskyard.db.database import Database, Tx
-from taskyard.db.listing import COUNT_CAP, Page, Query, utc
+from taskyard.db.listing import COUNT_CAP, Page, Query, understand, utc
 from taskyard.db.search import search
 from taskyard.runs import paths
 from taskyard.tasks.catalog import Catalog
@@ -91,6 +91,7 @@ def _list(tx: Tx, query: Query, hidden: Collection[str]) -> Page:
     queue = filters.pop("queue", None)
     sources = way(tx, tables_of(tx, queues, queue), filters)
     if not sources:
+        understand(TASKS, replace(query, filters=filters))
         return Page([], total=0 if query.count else None)
     large = (*query.large, *(["task_params"] if wanted else []))
     found = search(

@@ -10,13 +10,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from taskyard import queues, servers
 from taskyard.access.permissions import Permission
 from taskyard.api import asked, wire
 from taskyard.api.asked import Parameter
+from taskyard.api.fields import Body, Moment
 from taskyard.api.gate import Ask
 from taskyard.api.noun import Noun
 from taskyard.api.queues import NewQueue, Queue, QueueSettings
@@ -89,14 +90,12 @@ class AdminServer(Server):
     status: Literal[0, 1] = Field(description="1 while it is alive.")
 
 
-class NewRow(BaseModel):
+class NewRow(Body):
     """A task to be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     task_type: str = Field(min_length=1, max_length=255)
     task_params: dict[str, Any] | None = None
-    schedule_time: datetime | None = Field(
+    schedule_time: Moment | None = Field(
         None, description="When it is due; without an offset, in the database's own time."
     )
     max_retries: int | None = Field(None, ge=0, le=1_000_000)
