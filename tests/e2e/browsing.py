@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, Request, expect, sync_playwright
 
+from e2e.looks import focus_fault
 from e2e.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,7 @@ PAGES = {
     "tasks": "/tasks",
     "batches": "/batches",
     "queues": "/queues",
+    "queue": "/queues/qa",
     "servers": "/servers",
     "handlers": "/handlers",
     "schedules": "/schedules",
@@ -44,8 +46,24 @@ PAGES = {
     "tokens": "/admin?tab=tokens",
     "roles": "/admin?tab=roles",
     "audit": "/admin?tab=audit",
+    "settings": "/settings",
 }
 """The pages by name."""
+DETAILS = {
+    "run": "/runs/{run}",
+    "task": "/tasks/{task}",
+    "batch": "/batches/{batch}",
+    "schedule": "/schedules/{schedule}",
+    "no page": "/nowhere",
+}
+"""Pages of one thing; see `Site.path`."""
+
+_HAS_FOCUS = "() => document.activeElement !== document.body"
+_NAME = """() => {
+  const at = document.activeElement;
+  const labels = [...(at.labels ?? [])].map((label) => label.innerText).join(" ");
+  return (at.getAttribute("aria-label") ?? (labels || at.innerText)).trim();
+}"""
 
 
 class Browser:
@@ -60,6 +78,12 @@ class Browser:
     def close(self) -> None:
         self._chromium.close()
         self._playwright.stop()
+
+    def context(self, url: str) -> Any:
+        """A browser of its own, wide and light, for what is no Site."""
+        return self._chromium.new_context(
+            base_url=url, locale="en-US", viewport={"width": 1280, "height": 800}
+        )
 
     def visitor(
         self, site: Site, *, locale: str = "en-US", width: int = 1280, dark: bool = False
@@ -129,12 +153,25 @@ class Visitor:
         )
         return found
 
-    def choose(self, label: str, word: str) -> None:
+    def choose(self, label: str, word: str, within: Locator | None = None) -> None:
         """Choose a word in a field that is searched by typing."""
-        field = self.page.get_by_role("combobox", name=label, exact=True)
+        at = within or self.page.locator("body")
+        field = at.get_by_role("combobox", name=label, exact=True)
         field.click()
         field.fill(word)
-        self.page.get_by_role("option", name=word, exact=True).click()
+        at.get_by_role("option", name=word, exact=True).filter(visible=True).click()
+
+    def tab_to(self, name: str) -> None:
+        """Press Tab until what has this name has the focus, which is seen at each stop."""
+        for _ in range(120):
+            # Behind the last thing the browser's own come, and then the first.
+            if self.page.evaluate(_HAS_FOCUS):
+                fault = focus_fault(self.page)
+                assert not fault, fault
+                if self.page.evaluate(_NAME) == name:
+                    return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"no {name!r} is reached by Tab")
 
     def tick(self, label: str, *words: str) -> None:
         """Tick boxes in a fold-out."""

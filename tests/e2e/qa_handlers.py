@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from taskyard import Context, Yard
 
 yard = Yard()
+CALLS = Path(__file__).with_name("calls")
+FIXED = Path(__file__).with_name("fixed")
 
 
 @yard.handler("qa.ok", queue="qa", max_retries=0)
@@ -42,3 +45,20 @@ def greet(name: str, times: int = 1, loud: bool = False) -> dict[str, str]:
     """Greets somebody, once or more."""
     text = f"Hello {name}! " * times
     return {"text": text.upper() if loud else text}
+
+
+@yard.batch("qa.each", concurrency=1)
+def each(item: int, factor: int = 1) -> int:
+    """Multiplies its item."""
+    return item * factor
+
+
+@yard.batch("qa.sevenths", concurrency=4, max_retries=0)
+def sevenths(item: int) -> dict[str, int]:
+    """Fails for multiples of seven until it is fixed, and notes each call."""
+    with CALLS.open("a") as calls:
+        calls.write(f"{item}\n")
+    time.sleep(0.1)
+    if item % 7 == 0 and not FIXED.exists():
+        raise ValueError(f"seven times {item // 7}")
+    return {"item": item}

@@ -38,8 +38,9 @@ QUEUE = (
 class Site:
     """`taskyard up` on a fresh SQLite file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
+        self._things: dict[str, str] = {}
         # The handlers' traceback is to name the file that they stand in.
         shutil.copy(HANDLERS, folder / "qa_handlers.py")
         (folder / "handlers.py").write_text("from qa_handlers import yard\n")
@@ -52,7 +53,7 @@ class Site:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "taskyard", "--db", url, "up", "--port", "0"],
                 cwd=folder,
-                env=environment(TASKYARD_RUNNERS=2),
+                env=environment(runners=2, **settings),
                 stdout=out,
                 stderr=err,
             )
@@ -106,6 +107,25 @@ class Site:
         except AssertionError:
             self.close()
             raise
+
+    def path(self, pattern: str) -> str:
+        """A path with the ids of things that are there, made at the first need; no run comes of it.
+
+        {run} and {task} are one that failed; {batch} and {schedule} have not been started.
+        """
+        if "{" in pattern and not self._things:
+            run = self.get("/runs", status="failed", limit=1)["data"][0]
+            items = [{"item_id": str(n)} for n in range(3)]
+            batch = {"task_type": "qa.sevenths", "name": "waiting", "items": items, "start": False}
+            rule = {"cron_expression": "0 2 * * *", "task_type": "qa.ok", "task_params": {"n": 1}}
+            schedule = self.post("/schedules", {"name": "sleeping", "status": 0, **rule})
+            self._things = {
+                "run": str(run["id"]),
+                "task": f"{run['queue']}/{run['task_id']}",
+                "batch": str(self.post("/batches", batch)["id"]),
+                "schedule": str(schedule["id"]),
+            }
+        return pattern.format(**self._things)
 
     def _is_filled(self) -> bool:
         return self._counts() == (OK, FAIL, SLOW)

@@ -40,6 +40,13 @@ def test_12_schedules(worker: Visitor, working: Site) -> None:
     expect(fires).to_have_count(10)
     for text in fires.all_inner_texts():
         assert re.fullmatch(r"\d{4}-\d\d-\d\d 02:00 \+08:00", text.strip()), text
+    dialog.get_by_role("button", name="Build it from parts").click()
+    dialog.get_by_role("tab", name="Hour 2").click()
+    dialog.get_by_role("checkbox", name="14", exact=True).check()
+    expect(cron).to_have_value("0 2,14 * * *")
+    cron.fill("0 2 * * *")
+    expect(dialog.get_by_role("checkbox", name="14", exact=True)).not_to_be_checked()
+    expect(save).to_be_enabled()
     dialog.get_by_role("textbox", name=re.compile("^n")).fill("7")
     expect(save).to_be_enabled()
     save.click()
@@ -54,10 +61,17 @@ def test_12_schedules(worker: Visitor, working: Site) -> None:
 
     other = make(working, "other", "0 3 * * *")
     row.get_by_role("link", name="nightly").click()
-    page.get_by_role("button", name="Run now").click()
+    page.get_by_role("button", name="Run now", exact=True).click()
     history = page.get_by_role("table", name="History")
     expect(history.get_by_role("row")).to_have_count(2, timeout=20_000)
     expect(history.get_by_role("row").nth(1)).to_contain_text("manual")
+    calendar = page.get_by_role("region", name="The last 14 days by the hour").first
+    calendar.get_by_role("button", name="Show as table").click()
+    expect(calendar.get_by_role("link")).to_have_count(1)
+    log = page.get_by_role("region", name="Change log")
+    expect(log.get_by_role("deletion")).to_have_text("1")
+    expect(log.get_by_role("insertion").filter(has_text=re.compile("^0$"))).to_have_count(1)
+    assert worker.axe() == []
     worker.go(f"/schedules/{other}")
     expect(page.get_by_text("It has not run yet")).to_be_visible()
 

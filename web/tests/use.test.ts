@@ -1,3 +1,4 @@
+import { isLost } from "@/app/badges";
 import { describe, expect, it, vi } from "vitest";
 import { changes } from "@/pages/admin/changes";
 import { bytes, count, duration, pieces, relative, share } from "@/use/format";
@@ -150,5 +151,14 @@ describe("what was changed", () => {
   it("has one side where something was made or deleted", () => {
     expect(changes(null, { name: "x" })).toEqual([{ field: "name", before: "–", after: "x" }]);
     expect(changes({ name: "x" }, null)).toEqual([{ field: "name", before: "x", after: "–" }]);
+  });
+});
+
+describe("a server", () => {
+  const server = { state: "dead", lease_left: -60, beat_age: 90 } as const;
+  it("is lost when it died with a lease, not when it stopped", () => {
+    expect(isLost(server)).toBe(true);
+    expect(isLost({ ...server, beat_age: 60 })).toBe(false);
+    expect([isLost({ ...server, state: "late" }), isLost({ ...server, state: "live" })]).toEqual([true, false]);
   });
 });

@@ -1,7 +1,7 @@
 import { client, take } from "./client";
 import { prefix } from "@/use/prefix";
 import type { operations } from "./schema";
-import type { NewBatch, NewBatchTemplate } from "./types";
+import type { BatchTemplateChanges, NewBatch, NewBatchTemplate } from "./types";
 
 /** Batches: one operation over many items; and their templates. */
 
@@ -27,6 +27,14 @@ export const cancelBatch = (batch: number) => take(client.POST("/api/v1/batches/
 export const retryFailed = (batch: number) =>
   take(client.POST("/api/v1/batches/{batch_id}/retry-failed", at(batch)));
 
+/** Process items again that have failed or were skipped. */
+export const retryItems = (batch: number, item_ids: string[]) =>
+  take(client.POST("/api/v1/batches/{batch_id}/retry", { ...at(batch), body: { item_ids } }));
+
+/** Never process items that wait. */
+export const skipItems = (batch: number, item_ids: string[]) =>
+  take(client.POST("/api/v1/batches/{batch_id}/skip", { ...at(batch), body: { item_ids } }));
+
 export const listItems = (batch: number, query: ItemsQuery, signal?: AbortSignal) =>
   take(client.GET("/api/v1/batches/{batch_id}/items", { params: { ...id(batch), query }, signal }));
 
@@ -41,6 +49,9 @@ export const listTemplates = (signal?: AbortSignal) =>
 
 export const createTemplate = (body: NewBatchTemplate) =>
   take(client.POST("/api/v1/batch-templates", { body }));
+
+export const updateTemplate = (template_id: number, body: BatchTemplateChanges) =>
+  take(client.PATCH("/api/v1/batch-templates/{template_id}", { params: { path: { template_id } }, body }));
 
 export const deleteTemplate = (template_id: number) =>
   take(client.DELETE("/api/v1/batch-templates/{template_id}", { params: { path: { template_id } } }));

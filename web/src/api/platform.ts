@@ -6,6 +6,7 @@ import type { NewQueue, QueueSettings } from "./types";
 const named = (queue_name: string) => ({ params: { path: { queue_name } } });
 
 export const listQueues = () => take(client.GET("/api/v1/queues"));
+export const showQueue = (name: string) => take(client.GET("/api/v1/queues/{queue_name}", named(name)));
 export const createQueue = (body: NewQueue) => take(client.POST("/api/v1/queues", { body }));
 export const updateQueue = (name: string, body: QueueSettings) =>
   take(client.PATCH("/api/v1/queues/{queue_name}", { ...named(name), body }));

@@ -17,6 +17,13 @@ export const showSchedule = (schedule: number | string) =>
 export const nextFires = (schedule: number | string) =>
   take(client.GET("/api/v1/schedules/{schedule_id}/next", id(schedule)));
 
+export const scheduleCalendar = (schedule: number | string, days: number) =>
+  take(
+    client.GET("/api/v1/schedules/{schedule_id}/calendar", {
+      params: { ...id(schedule).params, query: { days } },
+    }),
+  );
+
 /** When a rule would fire, and its words; nothing is made. */
 export const previewRule = (body: FireRule, signal?: AbortSignal) =>
   take(client.POST("/api/v1/schedules/preview", { body, signal }));

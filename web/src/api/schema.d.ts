@@ -1445,6 +1445,26 @@ export interface paths {
         patch: operations["update_schedule"];
         trace?: never;
     };
+    "/api/v1/schedules/{schedule_id}/calendar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Its runs by the hour: how many, how many failed, and where none came although planned
+         * @description Needs the permission `schedules.read`.
+         */
+        get: operations["show_calendar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/schedules/{schedule_id}/next": {
         parameters: {
             query?: never;
@@ -2321,7 +2341,11 @@ export interface components {
              * @default cancelled
              */
             reason: string;
-        } & (unknown | unknown);
+        } & ({
+            filter?: never;
+        } | {
+            ids?: never;
+        });
         /**
          * BulkResult
          * @description What became of all of them.
@@ -2340,6 +2364,29 @@ export interface components {
             done: number;
             /** Skipped */
             skipped: components["schemas"]["Skipped"][];
+        };
+        /**
+         * Calendar
+         * @description The hours of some days in which a schedule ran or should have.
+         */
+        Calendar: {
+            /**
+             * Capped
+             * @description Only the newest 50,000 runs were counted.
+             */
+            capped: boolean;
+            /** Data */
+            data: components["schemas"]["Hour"][];
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
         };
         /**
          * Cancellation
@@ -2784,6 +2831,33 @@ export interface components {
             task_details: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * Hour
+         * @description What a schedule did in one hour of its zone.
+         */
+        Hour: {
+            /**
+             * Failed
+             * @description Failed, timed out or lost.
+             */
+            failed: number;
+            /**
+             * Hour
+             * Format: date-time
+             * @description Its start.
+             */
+            hour: string;
+            /**
+             * Planned
+             * @description Its rule as it is now has an instant in it.
+             */
+            planned: boolean;
+            /**
+             * Runs
+             * @description Those handed back left out.
+             */
+            runs: number;
         };
         /**
          * Incident
@@ -3292,7 +3366,7 @@ export interface components {
         };
         /**
          * NewBatch
-         * @description A batch to be; what is left out is the template's, or the handler's.
+         * @description A batch to be; what is left out is the template's, what is null the handler's.
          */
         NewBatch: {
             /** Concurrency */
@@ -3711,20 +3785,14 @@ export interface components {
          * @description A user to be; without a password only a token or a sign-in link leads in.
          */
         NewUser: {
-            /**
-             * Grants
-             * @default []
-             */
-            grants: ("monitoring" | "payload.raw")[];
+            /** Grants */
+            grants?: ("monitoring" | "payload.raw")[];
             /** Password */
             password?: string | null;
             /** @default viewer */
             role: components["schemas"]["Role"];
-            /**
-             * Tenants
-             * @default []
-             */
-            tenants: string[];
+            /** Tenants */
+            tenants?: string[];
             /** Username */
             username: string;
         };
@@ -3873,6 +3941,11 @@ export interface components {
             id: number;
             /** Max Workers */
             max_workers: number;
+            /**
+             * Oldest Wait
+             * @description Seconds since the oldest that could run now was due; 0 where none waits.
+             */
+            oldest_wait: number | null;
             /** Problem */
             problem: string | null;
             /** Queue Name */
@@ -13096,9 +13169,9 @@ export interface operations {
                 /** @description Rows of a page, at most 500. */
                 limit?: number;
                 /** @description Took less than that. */
-                max_duration?: string;
+                max_duration?: number | string;
                 /** @description Took so long at least. */
-                min_duration?: string;
+                min_duration?: number | string;
                 /** @description Bytes at its peak at least. */
                 min_memory?: number;
                 /** @description Skip so many rows; a cursor goes further, and faster. */
@@ -13475,9 +13548,9 @@ export interface operations {
                 /** @description Started then or later. */
                 from?: string;
                 /** @description Took less than that. */
-                max_duration?: string;
+                max_duration?: number | string;
                 /** @description Took so long at least. */
-                min_duration?: string;
+                min_duration?: number | string;
                 /** @description Bytes at its peak at least. */
                 min_memory?: number;
                 /** @description Why it happened. */
@@ -13597,9 +13670,9 @@ export interface operations {
                 /** @description Columns to give as well. */
                 include?: ("payload" | "output" | "error")[];
                 /** @description Took less than that. */
-                max_duration?: string;
+                max_duration?: number | string;
                 /** @description Took so long at least. */
-                min_duration?: string;
+                min_duration?: number | string;
                 /** @description Bytes at its peak at least. */
                 min_memory?: number;
                 /** @description Why it happened. */
@@ -14260,6 +14333,92 @@ export interface operations {
                 };
             };
             /** @description TY504 The request is not what this address takes; `problems` has one line a field; TY341 A field of a schedule cannot be; `field` names it; TY342 A cron expression cannot be read; `field` names its part, like "minute"; TY203 The parameters do not fit the handler; `problems` has one line a field; TY204 A payload is not JSON; `what` says whose, `why` says where */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY102 The database did not answer, or refused us. `url` never shows the password */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_calendar: {
+        parameters: {
+            query?: {
+                /** @description How many, today being the last one. */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                schedule_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Calendar"];
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description TY508 The request is for a host name that is not ours: a page may have rebound its DNS name; TY109 A list was asked for in a way that it cannot be; `name` is the filter, or what else */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY403 Nobody is signed in: no token or session was shown, or none that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY401 The caller lacks a permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY340 There is no schedule of this id or name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TY504 The request is not what this address takes; `problems` has one line a field */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15005,7 +15164,7 @@ export interface operations {
                 /** @description Only with this, or one of these. */
                 status?: ("running" | "completed" | "failed" | "timeout" | "cancelled" | "lost" | "interrupted")[];
                 /** @description Seconds, or a text like 5m. */
-                step?: string;
+                step?: number | string;
                 /** @description Only with this, or one of these. */
                 task_type?: string[];
                 /** @description Only with this, or one of these. */

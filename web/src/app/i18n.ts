@@ -1,37 +1,25 @@
 import { createI18n } from "vue-i18n";
 import { watch } from "vue";
-import { useStored } from "@/use/stored";
+import { locale, type Locale } from "@/use/language";
 
-/** The languages, and which one is spoken: the one chosen, else the browser's. */
-export const LOCALES = { en: "English", "zh-CN": "中文" } as const;
-export type Locale = keyof typeof LOCALES;
-
+/** The texts: loaded as they are needed, and which ones lack. */
 const catalogues: Record<Locale, () => Promise<{ default: Record<string, unknown> }>> = {
   en: () => import("@/locales/en.json"),
   "zh-CN": () => import("@/locales/zh-CN.json"),
 };
 
-const known = Object.keys(LOCALES) as Locale[];
-const spoken: Locale = navigator.languages.some((tag) => tag.toLowerCase().startsWith("zh"))
-  && !navigator.languages[0]?.toLowerCase().startsWith("en")
-  ? "zh-CN"
-  : "en";
-
-export const locale = useStored<Locale>("locale", spoken, known);
-
-/** A link may ask for a language ("#lang=zh-CN"); a fragment outlives the redirect of a sign-in. */
-const asked = known.find((one) => location.hash === `#lang=${one}`);
-if (asked) locale.value = asked;
-
-/** Keys that no catalogue has; a test reads it. */
-export const missing: string[] = [];
+const root = document.documentElement;
+/** Keys that no catalogue has; their number stands on the page, where tests read it. */
+const missing = new Set<string>();
+root.dataset.missingTexts = "0";
 
 export const i18n = createI18n({
   legacy: false,
   locale: locale.value as string,
   messages: {},
   missing: (_, key) => {
-    missing.push(key);
+    missing.add(key);
+    root.dataset.missingTexts = String(missing.size);
     return key;
   },
 });
@@ -42,7 +30,7 @@ async function load(wanted: Locale): Promise<void> {
     i18n.global.setLocaleMessage(wanted, catalogue.default as never);
   }
   i18n.global.locale.value = wanted;
-  document.documentElement.lang = wanted;
+  root.lang = wanted;
 }
 
 /** Load the language before the first paint; later choices are followed. */

@@ -32,6 +32,7 @@ export const PAGES: readonly PageEntry[] = [
   },
   { name: "servers", path: "/servers", group: "setup", icon: "servers", key: "v", needs: "monitoring" },
   { name: "admin", path: "/admin", group: "admin", icon: "admin", key: "u" },
+  { name: "settings", path: "/settings", group: "admin", icon: "settings", key: ",", needs: "settings.read" },
 ];
 
 export const GROUPS = ["watch", "work", "setup", "admin"] as const;

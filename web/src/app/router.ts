@@ -34,6 +34,13 @@ const routes: RouteRecordRaw[] = [
     meta: { needs: "tasks.read" },
   },
   { path: "/queues", name: "queues", component: () => import("@/pages/queues/List.vue") },
+  {
+    path: "/queues/:name",
+    name: "queue",
+    component: () => import("@/pages/queues/Detail.vue"),
+    props: true,
+    meta: { needs: "monitoring" },
+  },
   { path: "/servers", name: "servers", component: () => import("@/pages/servers/List.vue") },
   { path: "/handlers", name: "handlers", component: () => import("@/pages/handlers/List.vue") },
   { path: "/batches", name: "batches", component: () => import("@/pages/batches/List.vue") },
@@ -53,6 +60,7 @@ const routes: RouteRecordRaw[] = [
     meta: { needs: "schedules.read" },
   },
   { path: "/admin", name: "admin", component: () => import("@/pages/admin/Admin.vue") },
+  { path: "/settings", name: "settings", component: () => import("@/pages/settings/Settings.vue") },
   {
     path: "/:rest(.*)*",
     name: "missing",

@@ -9,6 +9,8 @@ export interface Toast {
   tone: "good" | "bad";
   to?: RouteLocationRaw;
   link?: string;
+  /** Takes back what was done, as long as it stands there. */
+  undo?(): void;
 }
 
 export const toasts = ref<Toast[]>([]);
@@ -17,7 +19,7 @@ let last = 0;
 export function toast(text: string, more: Partial<Omit<Toast, "id" | "text">> = {}): void {
   const id = ++last;
   toasts.value = [...toasts.value.slice(-2), { id, text, tone: "good", ...more }];
-  setTimeout(() => dismiss(id), more.tone === "bad" ? 12_000 : 8_000);
+  setTimeout(() => dismiss(id), more.tone === "bad" ? 12_000 : more.undo ? 10_000 : 8_000);
 }
 
 export function dismiss(id: number): void {

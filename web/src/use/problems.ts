@@ -8,7 +8,7 @@ export function useProblems() {
     if (!(error instanceof Problem)) return String(error instanceof Error ? error.message : error);
     if (error.code === NO_ANSWER) return t("problem.noAnswer");
     const key = `errors.${error.code}`;
-    return te(key) ? t(key, shown(error.params)) : error.message;
+    return te(key) ? t(key, { ...shown(error.params), detail: error.message }) : error.message;
   }
   return { say };
 }

@@ -19,8 +19,13 @@ export function useScheduleActions() {
     },
   });
 
-  const turn = (ids: readonly (number | string)[], on: boolean) =>
-    mutate(() => Promise.all(ids.map((id) => turnSchedule(id, on))));
+  /** At once, and for ten seconds it can be undone. */
+  function turn(ids: readonly (number | string)[], on: boolean): void {
+    const change = (to: boolean) => () => Promise.all(ids.map((id) => turnSchedule(id, to)));
+    mutate(change(on), {
+      onSuccess: () => toast(t(on ? "schedules.turnedOn" : "schedules.turnedOff", { n: ids.length }), { undo: () => mutate(change(!on)) }),
+    });
+  }
 
   function trigger(schedule: Schedule): void {
     mutate(async () => {
