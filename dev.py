@@ -65,7 +65,9 @@ def test(arguments: list[str]) -> int:
     install("dev")
     if arguments:
         return pytest(*arguments)
-    first = pytest_patiently("-m", "not crash and not long and not e2e", "-n", "3")
+    # The slow ones come last by name: whoever is done takes them from those who still have many.
+    quick = "not crash and not long and not e2e"
+    first = pytest_patiently("-m", quick, "-n", "3", "--dist", "worksteal")
     # Crash tests mostly wait, but for what has a deadline: more than two miss it on two cores.
     second = pytest_patiently("-m", "crash and not long", "-n", "2", "--dist", "loadfile")
     return first or (0 if second == NO_TESTS else second)

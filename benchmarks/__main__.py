@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import (
+    batches,
     beside_peers,
+    console,
     drain,
     enqueue,
     footprint,
@@ -32,7 +34,9 @@ BENCHMARKS: dict[str, Callable[[Options], None]] = {
     "startup": startup.main,
     "schedules": schedules.main,
     "history": history.main,
+    "console": console.main,
     "polling": polling.main,
+    "batches": batches.main,
 }
 
 
@@ -43,7 +47,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     lanes = [LANES[name]() for name in dict.fromkeys(words.lane or LANES)]
     try:
-        BENCHMARKS[words.name](Options(lanes, words.rounds, words.tasks, words.runs))
+        options = Options(lanes, words.rounds, words.tasks, words.runs, words.items)
+        BENCHMARKS[words.name](options)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -60,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="times each is measured (3)")
     parser.add_argument("--tasks", type=int, default=20_000, help="tasks of a drain (20000)")
     parser.add_argument("--runs", type=int, default=1_000_000, help="runs of a history (1000000)")
+    parser.add_argument("--items", type=int, default=1_000_000, help="items of a batch (1000000)")
     return parser
 
 

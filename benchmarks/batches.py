@@ -1,10 +1,8 @@
 """Batches: how fast are items created and processed, and what does it cost to look?
 
-    python -m benchmarks.batches URL [ITEMS]
-
-An empty database at URL, a worker of its own with two runners, one batch of no-op items. Printed
-are the seconds and the memory of the creation, items a second, and the p95 of a page of items and
-of the batch itself while it runs. Figures hold for a machine that does nothing else.
+A worker with two runners, one batch of no-op items. Printed are the seconds and the memory of the
+creation, items a second, and the p95 of a page of items, of a search that finds nothing, and of the
+batch itself while it runs. Figures hold for a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +17,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from benchmarks.options import Options
+
 HANDLERS = """
 from taskyard import Yard
 yard = Yard()
@@ -29,7 +29,18 @@ def noop(item: int) -> None:
 """
 
 
-def main(url: str, items: int) -> None:
+def main(options: Options) -> None:
+    """One batch on each database."""
+    for lane in options.lanes:
+        lane.make()
+        try:
+            print(lane.title)
+            _run(lane.url, options.items)
+        finally:
+            lane.drop()
+
+
+def _run(url: str, items: int) -> None:
     """Create, process and watch one batch."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "handlers.py").write_text(HANDLERS)
@@ -60,6 +71,7 @@ def _measure(url: str, folder: Path, items: int) -> None:
     created = time.monotonic()
     print(f"created {items:,} items in {created - began:.1f} s, {_memory() - before:.0f} MiB more")
     pages: list[float] = []
+    searches: list[float] = []
     shows: list[float] = []
     while batch.status() == "running":
         for query in (Query(limit=50), Query({"status": "completed"})):
@@ -67,19 +79,19 @@ def _measure(url: str, folder: Path, items: int) -> None:
             browse.list_items(yard.database, LOCAL, batch.id, query)
             pages.append(time.monotonic() - at)
         at = time.monotonic()
+        browse.list_items(yard.database, LOCAL, batch.id, Query({"q": "nowhere"}))
+        searches.append(time.monotonic() - at)
+        at = time.monotonic()
         batch.show()
         shows.append(time.monotonic() - at)
         time.sleep(0.5)
     seconds = time.monotonic() - created
     print(f"processed {items / seconds:,.0f} items/s ({seconds:.1f} s)")
-    for name, times in (("a page of items", pages), ("the batch", shows)):
+    looks = {"a page of items": pages, "a search": searches, "the batch": shows}
+    for name, times in looks.items():
         slow = quantiles([*times, 0.0], n=20)[18] * 1000
         print(f"{name}: p95 {slow:.1f} ms of {len(times)} looks")
 
 
 def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)

@@ -1,7 +1,8 @@
 """Enqueue: how many tasks a second can one application put in, one by one and in bulk, against the
-raw driver?
+raw driver? And over HTTP?
 
-One by one: a transaction each. Bulk: 1,000 to a call. The reference inserts the same columns into a
+One by one: a transaction each. Bulk: 1,000 to a call. Over HTTP by one client, and one by one by
+eight as well. The reference inserts the same columns into a
 table with the same indexes and no checks.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import replace
 from benchmarks.lanes import Db, Lane
 from benchmarks.machine import Meter
 from benchmarks.options import Options
+from benchmarks.posting import Posted
 from benchmarks.processes import run
 from benchmarks.race import Bar, Sample, race, report
 from benchmarks.site import Site
@@ -86,8 +88,18 @@ def main(options: Options) -> None:
             (site.folder / "client.py").write_text(CLIENT)
             for way, tasks, insert in _ways(lane, db, site.table):
                 raw = RawEnqueue(lane, way, tasks, insert)
-                results = race([raw, YardEnqueue(lane, site, way, tasks)], options.rounds)
+                yard = YardEnqueue(lane, site, way, tasks)
+                results = race([raw, yard, *_posted(lane, site, way, tasks)], options.rounds)
                 report(f"{lane.title}: enqueue {way}", results, raw.name, _bars(lane, way))
+
+
+def _posted(lane: Lane, site: Site, way: str, tasks: int) -> list[Posted]:
+    if way == "bulk":
+        return [Posted(lane, site.queue, way, tasks, clients=1, size=CALL)]
+    return [
+        Posted(lane, site.queue, way, tasks, clients=1, size=1),
+        Posted(lane, site.queue, f"{way}, 8 clients", tasks, clients=8, size=1),
+    ]
 
 
 def _ways(lane: Lane, db: Db, table: str) -> list[tuple[str, int, Callable[[], None]]]:
