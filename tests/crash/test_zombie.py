@@ -14,7 +14,7 @@ import pytest
 from harness.history import judge_table, runs_of
 from harness.lanes import one_lane
 from harness.servers import Fleet, lives
-from harness.sql import Database, create_task_table, insert_queue, insert_tasks
+from harness.sql import Database, connect, create_task_table, insert_queue, insert_tasks
 from harness.storm import wait_completed
 from harness.waiting import stays_true, wait_until
 
@@ -80,6 +80,28 @@ def test_a_server_that_woke_up_declared_dead_works_on_under_a_new_session(
     )
     assert [row["state"] for row in lives_of_it] == ["dead", "live"]
     assert fleet.journal.starts_of(mine, "own_tasks")[0].supervisor == zombie.pid
+
+
+@pytest.mark.parametrize("lane", ["postgres", "mariadb"], indirect=True)
+def test_a_row_that_a_stopped_server_has_locked_does_not_delay_the_rescue(
+    quick_fleet: Fleet, db: Database, jobs: Callable[..., None]
+) -> None:
+    jobs()
+    fleet = quick_fleet
+    zombie = fleet.start("server-001")
+    insert_tasks(db, "jobs", "work", [json.dumps({"seconds": 1})])
+    fleet.wait_started(1)
+    prune = "SELECT id FROM ty_schedules WHERE name = 'taskyard.prune'"
+    wait_until(lambda: db.run(prune), 10, "the server has declared its schedules")
+    zombie.kill()
+
+    held = connect(fleet.url, autocommit=False)
+    try:
+        held.cursor().execute(f"{prune} FOR UPDATE")
+        fleet.start("server-002")
+        wait_completed(fleet, db, "jobs", 1, within=15)
+    finally:
+        held.close()
 
 
 @pytest.mark.long

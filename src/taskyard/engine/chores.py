@@ -26,7 +26,7 @@ class Chore:
 
 
 class Chores:
-    """The thread that does them."""
+    """A thread that does some of them, one after the other."""
 
     def __init__(self, chores: Sequence[Chore], is_away: Callable[[BaseException], bool]) -> None:
         self._chores = chores

@@ -186,6 +186,11 @@ class Life:
             closed=lambda: self._closed,
         )
         self.chores = Chores(self._duties(), self.db.is_away)
+        # On a thread of its own: whatever another chore waits for, such as a row that a stopped
+        # Server has locked, must not keep the tasks of that very Server from being given back.
+        self.rescuer = Chores(
+            [Chore("rescue", min(2.0, self.settings.beat), self._rescue)], self.db.is_away
+        )
 
     def live(self) -> None:
         """Register, work, and end: in order when asked to stop, at once when declared dead."""
@@ -214,6 +219,7 @@ class Life:
         self.pool.start()
         self.scribe.start()
         self._await_introduction()
+        self.rescuer.start()
         self.chores.start()
         self.wakeup.start()
         self.scheduler.start()
@@ -227,12 +233,10 @@ class Life:
                 told = float("inf")
 
     def _duties(self) -> list[Chore]:
-        beat = self.settings.beat
         duties = [
             Chore("handlers", min(1.0, self.settings.config_sync_interval), self._publish),
             Chore("sync", self.settings.config_sync_interval, self._sync),
             Chore("schedules", self.settings.config_sync_interval, self._follow_schedules),
-            Chore("rescue", min(2.0, beat), self._rescue),
             Chore(
                 "edits",
                 self.settings.config_sync_interval,
@@ -458,6 +462,7 @@ class Life:
             servers.start_draining(self.db, self.session)
         self.scheduler.stop()
         self.chores.stop()
+        self.rescuer.stop()
         for dispatcher in self._dispatchers.values():
             dispatcher.drain()
         if not self._wait(lambda: not self._running(), self.settings.grace):
@@ -492,6 +497,7 @@ class Life:
     def _silence(self) -> None:
         self.scheduler.stop()
         self.chores.stop()
+        self.rescuer.stop()
         self.wakeup.stop()
         self.scribe.stop()
         self.heart.stop()
