@@ -8,21 +8,19 @@ which the last row, card or chart appears; pages take turns, so that a slow mome
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.history import served
+from benchmarks.history import Question, on_filled, served
 from benchmarks.lanes import Lane
 from benchmarks.machine import Meter
 from benchmarks.options import Options
-from benchmarks.past import QUEUE, TASK_TYPE, load
-from benchmarks.processes import Failed, run
+from benchmarks.past import QUEUE, TASK_TYPE
+from benchmarks.processes import Failed
 
 BAR = 1500.0  # ms that the p95 of each page may take
 REPEAT = 7  # times that each is opened in a round
@@ -58,30 +56,9 @@ _IS_SHOWN = """() =>
   document.querySelector("main tbody tr, main .stat, main .gantt-lane")"""
 
 
-@dataclass
-class Opened:
-    """One page, and the milliseconds that it took."""
-
-    name: str
-    path: str
-    taken: list[float] = field(default_factory=list)
-
-    @property
-    def p95(self) -> float:
-        return quantiles(self.taken, n=20)[18]
-
-
 def main(options: Options) -> None:
     """All pages on each lane, in turns."""
-    for lane in options.lanes:
-        print(f"{lane.title}: {options.runs:,} runs", flush=True)
-        try:
-            lane.make()
-            run([sys.executable, "-m", "taskyard", "--db", lane.url, "db", "upgrade"])
-            load(lane, options.runs)
-            look(lane, options.rounds)
-        finally:
-            lane.drop()
+    on_filled(options, look)
 
 
 def look(lane: Lane, rounds: int) -> None:
@@ -92,7 +69,7 @@ def look(lane: Lane, rounds: int) -> None:
             raise Failed(f"{link.status_code} of the sign-in link: {link.text}")
         base = str(client.base_url).rstrip("/")
         page.goto(base + link.json()["path"])
-        pages = [Opened(name, path) for name, path in PAGES.items()]
+        pages = [Question(name, path, {}) for name, path in PAGES.items()]
         for one in pages:
             seconds_until_painted(page, base + one.path)  # once, uncounted: all is in memory then
         meter = Meter([server.pid], lane.store)
@@ -126,7 +103,7 @@ def seconds_until_painted(page: Page, url: str) -> float:
     return float(painted) / 1000
 
 
-def report(lane: Lane, pages: list[Opened], others: float) -> None:
+def report(lane: Lane, pages: list[Question], others: float) -> None:
     print(f"\n{lane.title}, ms{'':20}  {'p50':>6} {'p95':>6} {'most':>6}")
     for one in pages:
         figures = (median(one.taken), one.p95, max(one.taken))

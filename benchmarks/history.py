@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,13 +87,18 @@ class Question:
 
 def main(options: Options) -> None:
     """All questions on each lane, in turns."""
+    on_filled(options, ask)
+
+
+def on_filled(options: Options, measure: Callable[[Lane, int], None]) -> None:
+    """Fill a database of each lane with runs, measure it in so many rounds, and drop it."""
     for lane in options.lanes:
         print(f"{lane.title}: {options.runs:,} runs", flush=True)
         try:
             lane.make()
             run([sys.executable, "-m", "taskyard", "--db", lane.url, "db", "upgrade"])
             load(lane, options.runs)
-            ask(lane, options.rounds)
+            measure(lane, options.rounds)
         finally:
             lane.drop()
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import threading
 from collections.abc import Callable
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, quote, unquote
+
+from taskyard.demo.serving import Serving
 
 _SHOWN = 100
 _LONGEST = 1_000
@@ -36,7 +35,7 @@ _BUTTON = """</p><form method="post" action="/crash">
 <p>It is killed as by a power cut: it turns lost, its runs too, and the other server takes over."""
 
 
-class Desk:
+class Desk(Serving):
     """Serves on a free port of 127.0.0.1, for the length of a `with` block."""
 
     def __init__(self, mails: Path, server: str, crash: Callable[[], bool]) -> None:
@@ -46,34 +45,14 @@ class Desk:
         self.crash = crash
         self.crashed = False
         self.word = secrets.token_urlsafe(16)
-        self._server = _Server(("127.0.0.1", 0), _Answer)
-        self._server.desk = self
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
-        )
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._server.server_address[1])
+        listening = _Server(("127.0.0.1", 0), _Answer)
+        listening.desk = self
+        super().__init__(listening)
 
     @property
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def page(self) -> str:
         """The page as it is now."""

@@ -12,15 +12,16 @@ from collections import deque
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from types import TracebackType
 from typing import Self
+
+from taskyard.demo.serving import Serving
 
 _KEPT = 500
 """Mails that stay in the folder; a demo that runs all night shall not fill the disk."""
 _LONGEST = 10 * 1024 * 1024
 
 
-class Mailbox:
+class Mailbox(Serving):
     """Receives mail on a free port of 127.0.0.1, for the length of a `with` block."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,30 +30,13 @@ class Mailbox:
         """How many mails have come."""
         self._files: deque[Path] = deque()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Dialogue)
-        self._server.mailbox = self
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
-        )
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._server.server_address[1])
+        server = _Server(("127.0.0.1", 0), _Dialogue)
+        server.mailbox = self
+        super().__init__(server)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(exist_ok=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return super().__enter__()
 
     def keep(self, data: bytes) -> None:
         """Put a mail into the folder: its HTML as it is, or its text."""

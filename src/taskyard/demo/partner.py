@@ -10,8 +10,8 @@ import secrets
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from taskyard.demo.serving import Serving
 
 PAGES = 60
 _TOKEN_SECONDS = 4.0
@@ -19,36 +19,21 @@ _OUT_OF_ORDER = frozenset(range(4, PAGES, 9))
 """Seven pages that answer 503 once."""
 
 
-class Partner:
+class Partner(Serving):
     """Serves on a free port of 127.0.0.1, for the length of a `with` block."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._token, self._until = "", 0.0
         self._broken = set(_OUT_OF_ORDER)
-        self._server = _Server(("127.0.0.1", 0), _Answer)
-        self._server.partner = self
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
-        )
+        server = _Server(("127.0.0.1", 0), _Answer)
+        server.partner = self
+        super().__init__(server)
 
     @property
     def url(self) -> str:
         """Its address, without a path."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return f"http://127.0.0.1:{self.port}"
 
     def token(self) -> str:
         """The token that is good now; a new one where the last is too old."""
