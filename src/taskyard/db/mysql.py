@@ -486,7 +486,10 @@ class MySQL(Dialect):
         # The time zone is left alone: rows that others INSERT carry the server's own (rulings 1.2).
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = 5")
+            # A paused process must not keep its locks: MariaDB ends its transaction after a minute,
+            # as PostgreSQL does; MySQL has no such limit, and reads a comment.
+            mariadb = "/*M!100309 , idle_transaction_timeout = 60 */"
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = 5 {mariadb}")
 
 
 def _packets(rows: Sequence[T], values: Callable[[T], Iterable[Any]]) -> Iterator[Sequence[T]]:
