@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from taskyard.access.caller import LOCAL
 from taskyard.db.tables import task_tables
 from taskyard.engine import server as engine
 from taskyard.engine.server import Life, Server
+from taskyard.handlers import HandlerSpec
 from taskyard.settings import Settings
 from taskyard.tasks import holds
 
@@ -107,6 +109,27 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_mended_when_it_is(
     life._sync()
     found = {queue.queue_name: queue for queue in queues.list_queues(spine.db, LOCAL)}
     assert found["negative"].enabled and found["clash"].enabled
+
+
+def test_a_queue_is_there_before_its_handler_is_told_of(
+    spine: Spine, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads that there is a handler may enqueue for it at once."""
+    publish = servers.publish
+    there: list[str] = []
+
+    def told(*arguments: Any) -> None:
+        there.extend(queue.queue_name for queue in queues.list_queues(spine.db, LOCAL))
+        publish(*arguments)
+
+    monkeypatch.setattr(servers, "publish", told)
+    greet = HandlerSpec("greet", queue="greetings")
+    introduced = threading.Event()
+    introduced.set()
+    pool = SimpleNamespace(specs={"greet": greet}, problems=[], introduced=introduced)
+    monkeypatch.setattr(life, "pool", pool)
+    life._publish()
+    assert "greetings" in there
 
 
 def test_a_queue_is_worked_where_it_is_pinned(spine: Spine, life: Life) -> None:

@@ -282,10 +282,11 @@ class Life:
             return
         for problem in self.pool.problems:
             logger.error("%s", problem.get("text", problem))
+        # First the queues: who reads that we have a handler may enqueue for it at once.
+        self._ensure_queues(specs.values())
         servers.publish(
             self.db, self.session, [spec.to_dict() for spec in specs.values()], self.pool.problems
         )
-        self._ensure_queues(specs.values())
         self._published = state
         self._sync()
         self._sync_schedules(specs.values())
