@@ -39,7 +39,7 @@ _OF_NO_TENANT = frozenset({"queue", "server"})
 _MAKERS = {Origin.SCHEDULED.value: "schedule", Origin.BATCH.value: "batch"}
 """What else a Task or Run of this origin changes."""
 
-_FRESH = 10_000
+_FRESH = 1_000
 """New rows of a table whose tenants are looked at; of a larger burst the others are not."""
 
 _NEW_TASKS = """
