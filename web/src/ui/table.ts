@@ -30,7 +30,8 @@ export interface Option {
 export interface FilterField {
   name: string;
   label: string;
-  kind: "text" | "choice" | "several";
+  /** A `search` holds all filters in one text, by the grammar of `use/search`. */
+  kind: "text" | "choice" | "several" | "search";
   options?: readonly Option[];
   /** Words that begin as typed, from the server. */
   suggest?(prefix: string): Promise<readonly Option[]>;

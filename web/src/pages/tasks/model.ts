@@ -45,7 +45,7 @@ export const columns: readonly Column<Task>[] = [
 export function fields(statuses: readonly string[], say: (key: string) => string): FilterField[] {
   const options = statuses.map((value) => ({ value, label: say(`status.${value}`) }));
   return [
-    { name: "q", label: "filters.search", kind: "text", placeholder: "tasks.search" },
+    { name: "q", label: "filters.search", kind: "search", placeholder: "tasks.search" },
     { name: "task_type", label: "field.taskType", kind: "choice", suggest: suggestions("task_type") },
     { name: "queue", label: "field.queue", kind: "choice", suggest: suggestions("queue") },
     { name: "status", label: "field.status", kind: "several", options },
