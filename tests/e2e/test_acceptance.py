@@ -96,6 +96,41 @@ def test_3_the_filter_is_the_address(browser: Browser, reader: Visitor) -> None:
     expect(page.get_by_text(f"of {ALL}")).to_be_visible()
 
 
+def test_3_the_columns_stand_in_the_address(browser: Browser, reader: Visitor) -> None:
+    page = reader.page
+    reader.go("/runs?sort=execution_time")
+    heads = page.get_by_role("columnheader")
+    every = heads.all_inner_texts()
+    assert reader.query() == {"sort": "execution_time"}
+    page.locator("summary").filter(has_text="Columns").click()
+    for name in ("Error", "Server"):
+        page.get_by_role("checkbox", name=name, exact=True).click()
+        expect(heads.filter(has_text=name)).to_have_count(0)
+    assert reader.axe() == []
+    chosen = reader.query()
+    assert chosen["sort"] == "execution_time"
+    assert not {"error", "server_id"} & set(chosen["cols"].split(","))
+
+    other = browser.visitor(reader.site, width=320)
+    other.sign_in(page.url.removeprefix(reader.site.url))
+    other.page.locator("summary").filter(has_text="Columns").click()
+    box = other.page.get_by_role("checkbox", name="Error", exact=True)
+    expect(box).not_to_be_checked()
+    expect(box).to_be_in_viewport()
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert other.page.evaluate(wider) == 0
+    other.leave()
+
+    page.go_back()
+    expect(heads).to_have_count(len(every) - 1)
+    page.go_forward()
+    expect(heads).to_have_count(len(every) - 2)
+    for name in ("Error", "Server"):
+        page.get_by_role("checkbox", name=name, exact=True).click()
+    expect(heads).to_have_text(every)
+    assert reader.query() == {"sort": "execution_time"}
+
+
 def test_5_a_failed_run_says_why(reader: Visitor) -> None:
     page = reader.page
     runs = reader.site.get("/runs", task_type="qa.fail", limit=50, include="payload")["data"]

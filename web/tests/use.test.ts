@@ -12,6 +12,7 @@ import { fieldsOf, fromText, parseObject } from "@/use/schemaForm";
 import { completed } from "@/use/shortcuts";
 import { asSql } from "@/use/snippets";
 import { fill } from "@/use/templates";
+import { chosen } from "@/ui/table";
 import { headline, ownLines } from "@/use/traceback";
 import { parse, text, unparse, whole, words } from "@/use/urlState";
 import { wholePage } from "@/use/whole";
@@ -37,6 +38,16 @@ describe("format", () => {
     expect([count(12431), count(1_200_000, "en", true), share(0.8)]).toEqual(["12,431", "1.2M", "80.0 %"]);
     expect(relative("2026-01-01T00:00:00Z", Date.parse("2026-01-01T00:03:10Z"))).toBe("3 minutes ago");
   });
+});
+
+describe("columns", () => {
+  const columns = ["a", "b", "c"].map((key) => ({ key, label: key, value: () => key }));
+  it.each([
+    [[], "abc"],
+    [["c", "a"], "ac"],
+    [["c", "gone"], "c"],
+    [["gone"], "abc"],
+  ])("%j shows %s", (keys, wanted) => expect(chosen(columns, keys).map((column) => column.key).join("")).toBe(wanted));
 });
 
 describe("names", () => {

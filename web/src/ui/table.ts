@@ -45,6 +45,12 @@ export interface PageOf<Row> {
   total_is_capped: boolean;
 }
 
+/** The columns that were named, in their own order; all of them where none is known. */
+export function chosen<Row>(columns: readonly Column<Row>[], keys: readonly string[]): readonly Column<Row>[] {
+  const known = columns.filter((column) => keys.includes(column.key));
+  return known.length ? known : columns;
+}
+
 /** The other way round, or first the smallest. */
 export function flipped(sort: string, word: string): string {
   return sort === word ? `-${word}` : word;
